@@ -1,0 +1,107 @@
+"""Conversion is a walk on a graph: forms are nodes, steps are edges.
+
+A node is a form together with the scheme that the file is in, so quantization is a step like any other. A source
+turns a user's file into one of the first three forms; the planner finds the way from there.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypedDict
+
+from edgekit.plugins import Step
+
+TORCH_EXPORT = "torch.export"
+SAVED_MODEL = "SavedModel"
+ONNX = "ONNX"
+TFLITE = "TFLite"
+PTE = "pte"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A form in a scheme, such as TFLite in int8."""
+
+    form: str
+    scheme: str = "float32"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A step between two nodes."""
+
+    step: Step
+    source: Node
+    target: Node
+
+
+class StepArguments(TypedDict):
+    """What the job of every step gets, as keyword arguments.
+
+    Attributes:
+        source: Path of the file to convert.
+        output: Path of the file to write.
+        scheme: Name of the scheme to arrive at.
+        signature: :class:`edgekit.types.Signature` as JSON: the names the file must carry.
+        calibration: Feeds folder (:mod:`edgekit.feeds`) with calibration samples, or ``None``.
+    """
+
+    source: str
+    output: str
+    scheme: str
+    signature: dict[str, object]
+    calibration: str | None
+
+
+class StepResult(TypedDict):
+    """What it returns.
+
+    Attributes:
+        stayed_float: ``{"operator", "name"}`` of each operator that a quantizing step left float.
+        undelegated: The same, of each operator that the runtime's delegate does not take.
+        notes: What a user should know, a sentence each.
+        packages: Distributions whose versions belong in the result.
+    """
+
+    stayed_float: list[dict[str, str]]
+    undelegated: list[dict[str, str]]
+    notes: list[str]
+    packages: list[str]
+
+
+def edges(steps: Iterable[Step]) -> list[Edge]:
+    """Each step once per pair of schemes it joins."""
+    return [
+        Edge(step, Node(step.source, before), Node(step.target, after))
+        for step in steps
+        for before, after in step.schemes
+    ]
+
+
+def plan(source: Node, target: Node, steps: Iterable[Step]) -> list[Edge] | None:
+    """The shortest way from one node to another.
+
+    Args:
+        source: What there is.
+        target: What is wanted.
+        steps: All steps known.
+
+    Returns:
+        Edges in order, empty when there is nothing to do; ``None`` when no way exists.
+    """
+    leaving: dict[Node, list[Edge]] = {}
+    for edge in edges(steps):
+        leaving.setdefault(edge.source, []).append(edge)
+    ways: dict[Node, list[Edge]] = {source: []}
+    todo = deque([source])
+    while todo:
+        node = todo.popleft()
+        if node == target:
+            return ways[node]
+        for edge in leaving.get(node, ()):
+            if edge.target not in ways:
+                ways[edge.target] = [*ways[node], edge]
+                todo.append(edge.target)
+    return None

@@ -1,0 +1,189 @@
+"""The process that imports frameworks once and forks a child for every job.
+
+Started as ``python -P -m edgekit._forkserver FD`` by :mod:`edgekit.jobs`, which holds the other end of the
+socket. One JSON object a line, both ways:
+
+    {"op": "run", "id": 1, "log": path, "job": path, "result": path}     -> {"id": 1, "pid": 7}, {"id": 1, "exit": 0}
+    {"op": "grow", "id": 2, "modules": ["executorch.exir"], "log": path} + one socket -> {"id": 2, "pid": 8}
+
+``grow`` forks a server that imports further modules and listens on the socket that came along, so two
+converters that both need torch pay for it once. A server runs no job itself: what a job does to its process
+is gone with the process. Our own, rather than multiprocessing's forkserver, because that one re-imports the
+caller's main script in each child, and because a child must not see the user's folder on ``sys.path``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+
+class ForkServer:
+    """Serves one socket until the other end is closed, then kills what it started and ends."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.running: dict[int, int] = {}  # pid -> job id
+        self.buffer = b""
+        self.sockets: list[int] = []
+
+    def serve(self) -> None:
+        """Handle requests and deaths of children, one at a time."""
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_read, False)
+        os.set_blocking(wake_write, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_write)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.channel, selectors.EVENT_READ, "request")
+            selector.register(wake_read, selectors.EVENT_READ, "death")
+            while True:
+                for key, _ in selector.select():
+                    if key.data == "death":
+                        os.read(wake_read, 4096)
+                        self._reap()
+                    elif not self._receive():
+                        self._kill_all()
+                        return
+
+    def _receive(self) -> bool:
+        data, fds, _, _ = socket.recv_fds(self.channel, 1 << 16, 4)
+        if not data:
+            return False
+        self.sockets += fds
+        self.buffer += data
+        while b"\n" in self.buffer:
+            line, self.buffer = self.buffer.split(b"\n", 1)
+            self._handle(json.loads(line))
+        return True
+
+    def _handle(self, request: dict[str, Any]) -> None:
+        grow = request["op"] == "grow"
+        inherited = self.sockets.pop(0) if grow else -1
+        pid = os.fork()
+        if pid == 0:
+            # A failure past this point must never return into the server's loop.
+            try:
+                self._become_child(request, inherited)
+            finally:
+                os._exit(70)
+        if grow:
+            os.close(inherited)
+        self.running[pid] = request["id"]
+        self._send({"id": request["id"], "pid": pid})
+
+    def _become_child(self, request: dict[str, Any], inherited: int) -> None:
+        self.channel.close()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()  # its own group, so that it can be killed with all it started
+        die_with_parent()
+        redirect_output(request["log"])
+        if request["op"] == "grow":
+            serve_after_import(request["modules"], socket.socket(fileno=inherited))
+            sys.stderr.flush()
+            os._exit(0)
+        code = run_job(Path(request["job"]), Path(request["result"]))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not sys.exit: atexit handlers and threads of the frameworks belong to the server that imported them.
+        os._exit(code)
+
+    def _reap(self) -> None:
+        while self.running:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            self._send({"id": self.running.pop(pid), "exit": os.waitstatus_to_exitcode(status)})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self.channel.sendall(json.dumps(message).encode() + b"\n")
+
+    def _kill_all(self) -> None:
+        for pid in self.running:
+            kill_group(pid)
+
+
+def kill_group(pid: int) -> None:
+    """Kill a child and everything in its process group."""
+    for kill in (os.killpg, os.kill):  # the group does not exist before the child's setsid
+        try:
+            kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the server that forked it ends (Linux; see prctl(2))."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        if os.getppid() == 1:
+            os._exit(70)
+
+
+def redirect_output(log: str) -> None:
+    """Send this process's stdout and stderr, C level included, to a file."""
+    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(sink, 1)
+    os.dup2(sink, 2)
+    os.close(sink)
+    faulthandler.enable(file=2)
+
+
+def run_job(job_file: Path, result_file: Path) -> int:
+    """Call the job's function; write its value, or its error, as JSON.
+
+    Returns:
+        The exit code: 0 when a result was written, whether a value or an error.
+    """
+    from edgekit.errors import EdgekitError
+
+    job = json.loads(job_file.read_text())
+    os.chdir(job["cwd"])
+    try:
+        module, _, function = job["entry"].partition(":")
+        value = getattr(importlib.import_module(module), function)(**job["arguments"])
+        result = {"value": value}
+    except EdgekitError as error:
+        traceback.print_exc()
+        result = {"error": error.to_json()}
+    except BaseException as error:
+        traceback.print_exc()
+        result = {"crash": f"{type(error).__name__}: {error}"}
+    partial = result_file.with_suffix(".partial")
+    partial.write_text(json.dumps(result))
+    partial.replace(result_file)
+    return 0
+
+
+def serve_after_import(modules: list[str], channel: socket.socket) -> None:
+    """Import, then serve. What cannot be imported is left to the job that needs it, whose error is read."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception:
+            traceback.print_exc()
+    ForkServer(channel).serve()
+
+
+def main() -> None:
+    """Entry of the first server; its modules come as arguments after the descriptor and the log."""
+    descriptor, log, *modules = sys.argv[1:]
+    redirect_output(log)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and closes the socket
+    serve_after_import(modules, socket.socket(fileno=int(descriptor)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,281 @@
+"""Jobs: everything heavy runs in a child process that can die without taking the command along.
+
+A job names a function as ``package.module:function``; its arguments and its value are JSON. Children are forked
+from a server that has imported the frameworks already (:mod:`edgekit._forkserver`), so one command pays each
+import once. Output of a child goes to a log, which is kept when the job fails.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgekit._forkserver import kill_group
+from edgekit.errors import ChildError, ConversionError, EdgekitError
+from edgekit.progress import Progress, Silent
+
+DEFAULT_TIMEOUT_S = 1800.0
+_KEPT_LOGS = 50
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call in a child process.
+
+    Attributes:
+        label: What a user sees while it runs: ``model.pt: export``.
+        entry: ``package.module:function``.
+        arguments: Keyword arguments, plain JSON.
+        preload: Modules that the server imports before it forks, outermost first.
+        timeout_s: Time limit in seconds, from the start of the child.
+    """
+
+    label: str
+    entry: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    preload: tuple[str, ...] = ()
+    timeout_s: float = DEFAULT_TIMEOUT_S
+
+
+class _Server:
+    """This side of one fork server."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self.lock = threading.Lock()
+        self.next_id = 0
+        self.dead = False
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def request(self, message: dict[str, Any], fds: Sequence[int] = ()) -> queue.SimpleQueue[dict[str, Any]]:
+        with self.lock:
+            self.next_id += 1
+            answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+            self.answers[self.next_id] = answers
+            line = json.dumps({**message, "id": self.next_id}).encode() + b"\n"
+            if self.dead:
+                answers.put({"gone": True})
+                return answers
+            try:
+                socket.send_fds(self.channel, [line], list(fds)) if fds else self.channel.sendall(line)
+            except OSError:
+                answers.put({"gone": True})
+        return answers
+
+    def _read(self) -> None:
+        with self.channel.makefile("rb") as lines:
+            try:
+                for line in lines:
+                    answer = json.loads(line)
+                    with self.lock:
+                        self.answers[answer["id"]].put(answer)
+            except OSError:
+                pass  # closed by close(): the same end as a server that went away
+        with self.lock:
+            self.dead = True
+            for answers in self.answers.values():
+                answers.put({"gone": True})
+
+    def close(self) -> None:
+        try:
+            self.channel.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # the server is gone already
+        finally:
+            self.channel.close()
+
+
+class Workers:
+    """Runs jobs, at most ``parallel`` at a time. Use as a context manager: leaving it kills what still runs.
+
+    Args:
+        scratch: An existing folder for job files, results and logs.
+        parallel: Jobs at a time; the number of usable cores, four at most, when ``None``.
+        progress: Told about starts and ends.
+    """
+
+    def __init__(self, scratch: Path, *, parallel: int | None = None, progress: Progress | None = None) -> None:
+        self.scratch = scratch
+        self.progress = progress or Silent()
+        self._pool = ThreadPoolExecutor(parallel or min(4, len(os.sched_getaffinity(0))))
+        self._servers: dict[tuple[str, ...], _Server] = {}
+        self._server_lock = threading.Lock()
+        self._root: subprocess.Popen[bytes] | None = None
+        self._pids: set[int] = set()
+        self._count = 0
+        self._closed = False
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def submit(self, job: Job) -> Future[Any]:
+        """Queue a job. The future raises :class:`EdgekitError` when it fails."""
+        return self._pool.submit(self._run, job)
+
+    def call(self, job: Job) -> Any:
+        """Run a job and wait for its value."""
+        return self.submit(job).result()
+
+    def warm_up(self, preload: tuple[str, ...]) -> None:
+        """Start the imports of a later job now, in the background."""
+        self._server(preload)
+
+    def close(self) -> None:
+        """Kill all children and servers. No process of this object is left when it returns."""
+        self._closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._server_lock:
+            servers = list(self._servers.values())
+            pids = set(self._pids)
+        for pid in pids:
+            kill_group(pid)
+        for server in servers:
+            server.close()
+        if self._root is not None:
+            self._root.kill()
+            self._root.wait()
+        self._pool.shutdown(wait=True)
+
+    def _server(self, preload: tuple[str, ...]) -> _Server:
+        """The server that has imported ``preload``, grown from the one with its longest prefix."""
+        with self._server_lock:
+            return self._grown(preload)
+
+    def _grown(self, preload: tuple[str, ...]) -> _Server:
+        known = self._servers.get(preload)
+        if known is not None and not known.dead:
+            return known
+        ours, theirs = socket.socketpair()
+        log = str(self.scratch / f"server-{len(self._servers)}.log")
+        with theirs:
+            if not preload:
+                command = [sys.executable, "-P", "-m", "edgekit._forkserver", str(theirs.fileno()), log]
+                self._root = subprocess.Popen(  # noqa: S603 - our own module
+                    command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True
+                )
+            else:
+                request = {"op": "grow", "modules": [preload[-1]], "log": log}
+                answer = self._grown(preload[:-1]).request(request, [theirs.fileno()]).get()
+                if "pid" in answer:
+                    self._pids.add(answer["pid"])
+        server = _Server(ours)
+        self._servers[preload] = server
+        return server
+
+    def _run(self, job: Job) -> Any:
+        if self._closed:
+            raise ChildError(f"{job.label}: cancelled.")
+        with self._server_lock:
+            self._count += 1
+            stem = self.scratch / f"job-{self._count}"
+        self.progress.start(job.label)
+        try:
+            return self._run_in_child(job, stem)
+        finally:
+            self.progress.end(job.label)
+
+    def _run_in_child(self, job: Job, stem: Path) -> Any:
+        job_file, result, log = (stem.with_suffix(suffix) for suffix in (".json", ".result", ".log"))
+        job_file.write_text(json.dumps({"entry": job.entry, "arguments": job.arguments, "cwd": os.getcwd()}))
+        request = {"op": "run", "job": str(job_file), "result": str(result), "log": str(log)}
+        answers = self._server(job.preload).request(request)
+        pid, code, deadline = 0, None, time.monotonic() + job.timeout_s
+        while code is None:
+            try:
+                answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                kill_group(pid) if pid else None
+                self._pids.discard(pid)
+                raise ChildError(
+                    f"{job.label}: stopped after its time limit of {job.timeout_s:g} s.",
+                    hint="Give it more with --timeout SECONDS.",
+                    log=keep_log(log),
+                ) from None
+            if "pid" in answer:
+                pid = answer["pid"]
+                self._pids.add(pid)
+            code = -signal.SIGKILL if "gone" in answer else answer.get("exit")
+        self._pids.discard(pid)
+        if result.exists():
+            return _value(json.loads(result.read_text()), job, log)
+        raise ChildError(
+            f"{job.label}: the child process {describe_exit(code)}.",
+            hint="A native library crashed or the machine ran out of memory; the log has the last thing it said.",
+            log=keep_log(log),
+        )
+
+
+def _value(result: dict[str, Any], job: Job, log: Path) -> Any:
+    if "value" in result:
+        return result["value"]
+    if "error" in result:
+        error = EdgekitError.from_json(result["error"])
+        if isinstance(error, ConversionError) and not error.log:
+            error.log = keep_log(log)
+        raise error
+    raise ConversionError(f"{job.label}: {result['crash']}", log=keep_log(log))
+
+
+def describe_exit(code: int) -> str:
+    """An exit code or negative signal number, in words."""
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code} and no result"
+
+
+def state_folder() -> Path:
+    """Where kept logs live: ``$EDGEKIT_STATE``, else below ``$XDG_STATE_HOME`` or ``~/.local/state``."""
+    explicit = os.environ.get("EDGEKIT_STATE")
+    if explicit:
+        return Path(explicit)
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "edgekit"
+
+
+def keep_log(log: Path) -> str:
+    """Copy a log out of the scratch folder; the oldest kept ones go.
+
+    Returns:
+        Path of the copy; empty when the child wrote no log or no folder could be written.
+    """
+    if not log.exists():
+        return ""
+    folder = state_folder() / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.gettempdir())
+    kept = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{log.name}"
+    try:
+        shutil.copyfile(log, kept)
+    except OSError:
+        return ""  # the error that the log belongs to matters more than the log
+    for old in sorted(folder.glob("*-job-*.log"))[:-_KEPT_LOGS]:
+        old.unlink(missing_ok=True)
+    return str(kept)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A private temporary folder, removed at the end whatever happens."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        yield Path(folder)

@@ -1,0 +1,164 @@
+"""What a source, a target, a conversion step, a runtime, a metric and a device look like to edgekit.
+
+A capability is one file that holds one of these under the name its docstring gives. :mod:`edgekit.registry` finds
+it by listing the folder; no list anywhere else is touched. The file's top level imports nothing heavy: functions
+that need a framework are named as ``package.module:function`` and run in a child (:mod:`edgekit.jobs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgekit.types import DeviceFacts, Measurement
+
+
+@dataclass(frozen=True)
+class Source:
+    """A format that models come in: ``SOURCE`` in ``converters/sources/<name>.py``.
+
+    Attributes:
+        name: Short name, as listed.
+        title: What users call it.
+        identify: Looks at a file's content (never its suffix) with the standard library alone; returns the kind of
+            file in words (``TorchScript archive``) or ``None`` when it is not this source's.
+        form: The form that ``load`` writes (see :mod:`converters.graph`).
+        load: Entry of the job that reads the file; its contract is :func:`converters.sources.pytorch.load`.
+        inspect: Entry of the job behind ``edgekit inspect``; takes ``path``, returns ``converters.facts`` data.
+        preload: Modules the jobs want imported beforehand.
+        packages: Top-level import names that must be installed.
+        extra: The extra of edgekit that installs them.
+        suffixes: Usual file suffixes, for messages only.
+    """
+
+    name: str
+    title: str
+    identify: Callable[[Path], str | None]
+    form: str
+    load: str
+    inspect: str
+    preload: tuple[str, ...]
+    packages: tuple[str, ...]
+    extra: str
+    suffixes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A format that models leave in: ``TARGET`` in ``converters/<folder>/__init__.py``.
+
+    Attributes:
+        name: As typed after ``--to``.
+        title: What users call it.
+        form: The form its files are (see :mod:`converters.graph`).
+        suffix: Of its files, with the dot.
+        runtime: Name of the runtime that runs them (``profiles/runtimes/<runtime>.py``).
+        identify: As :attr:`Source.identify`.
+        inspect: As :attr:`Source.inspect`.
+        preload, packages, extra: What ``inspect`` needs, as in :class:`Source`.
+    """
+
+    name: str
+    title: str
+    form: str
+    suffix: str
+    runtime: str
+    identify: Callable[[Path], str | None]
+    inspect: str
+    preload: tuple[str, ...]
+    packages: tuple[str, ...]
+    extra: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One edge of the conversion graph: an entry of ``STEPS`` in a file of a target's folder.
+
+    Attributes:
+        name: What it does, in the words of the result: ``torch.export -> TFLite``.
+        source, target: Forms.
+        schemes: Pairs of scheme before and scheme after: ``("float32", "int8")`` quantizes.
+        entry: The job; its contract is :class:`converters.graph.StepResult`.
+        preload, packages, extra: As in :class:`Source`.
+    """
+
+    name: str
+    source: str
+    target: str
+    schemes: tuple[tuple[str, str], ...]
+    entry: str
+    preload: tuple[str, ...]
+    packages: tuple[str, ...]
+    extra: str
+
+
+class Runtime(Protocol):
+    """A module ``profiles/runtimes/<name>.py``; it must run on a device without edgekit."""
+
+    NAME: str
+    TARGET: str
+    PACKAGES: tuple[str, ...]
+    EXTRA: str
+    DISTRIBUTION: str
+
+
+class Session(Protocol):
+    """One file loaded by its runtime in a process of its own, on some device."""
+
+    facts: Mapping[str, Any]
+
+    def outputs(self, feeds: Path, into: Path) -> Path:
+        """Run every sample of a feeds folder; returns the folder of outputs (see :mod:`edgekit.feeds`)."""
+
+    def time(self, discard: int, count: int) -> Mapping[str, Any]:
+        """Run ``discard + count`` times; raw samples of the last ``count`` in nanoseconds."""
+
+    def close(self) -> None:
+        """End the process."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """A place to measure: ``DEVICE`` in ``profiles/devices/<name>.py``.
+
+    Attributes:
+        name: As in ``--device NAME`` or the scheme of ``NAME://``.
+        facts: Reads the conditions.
+        open_session: Starts the agent for a file: ``(path, target, threads, feeds, scratch, timeout_s)``.
+    """
+
+    name: str
+    facts: Callable[[], DeviceFacts]
+    open_session: Callable[..., Session]
+
+
+@dataclass(frozen=True)
+class MetricInput:
+    """What a metric may look at: raw figures of the agent and files, never a framework.
+
+    Attributes:
+        path: The measured file.
+        facts: What ``inspect`` found in it, or empty.
+        raw: The agent's raw record.
+        outputs: Folder of the file's outputs on the data, if there was any.
+        reference: Folder of the reference's outputs on the same data, if there was one.
+        feeds: Folder of the inputs, with labels where the data has them.
+    """
+
+    path: Path
+    facts: Mapping[str, Any]
+    raw: Mapping[str, Any]
+    outputs: Path | None = None
+    reference: Path | None = None
+    feeds: Path | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A family of figures: ``METRIC`` in ``profiles/metrics/<name>.py``."""
+
+    name: str
+    title: str
+    measure: Callable[[MetricInput], Sequence[Measurement]]

@@ -1,0 +1,150 @@
+"""Finds what converters and profiles can do, by listing their folders.
+
+This is the only place through which ``edgekit`` reaches the two other packages, apart from jobs. Plugin files are
+light, so finding them imports no framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar, cast
+
+from edgekit.errors import EdgekitError, MissingDependencyError, UnsupportedError
+from edgekit.plugins import Device, Metric, Runtime, Source, Step, Target
+from edgekit.types import Scheme
+
+T = TypeVar("T")
+
+
+@cache
+def sources() -> dict[str, Source]:
+    """All sources, by name."""
+    return _by_name(_attributes("converters.sources", "SOURCE"))
+
+
+@cache
+def targets() -> dict[str, Target]:
+    """All targets, by name."""
+    return _by_name(_attributes("converters", "TARGET"))
+
+
+@cache
+def steps() -> tuple[Step, ...]:
+    """All conversion steps, of all targets."""
+    found: list[Step] = []
+    for package in _modules("converters"):
+        if hasattr(package, "__path__"):
+            for group in _attributes(package.__name__, "STEPS"):
+                found += group
+    return tuple(found)
+
+
+@cache
+def schemes() -> dict[str, Scheme]:
+    """All quantization schemes, by name, ``float32`` first."""
+    return dict(importlib.import_module("converters.schemes").SCHEMES)
+
+
+@cache
+def runtimes() -> dict[str, Runtime]:
+    """All runtimes, by name."""
+    modules = (module for module in _modules("profiles.runtimes") if hasattr(module, "NAME"))
+    return {module.NAME: cast(Runtime, module) for module in modules}
+
+
+@cache
+def metrics() -> dict[str, Metric]:
+    """All metrics, by name."""
+    return _by_name(_attributes("profiles.metrics", "METRIC"))
+
+
+@cache
+def devices() -> dict[str, Device]:
+    """All kinds of devices, by name."""
+    return _by_name(_attributes("profiles.devices", "DEVICE"))
+
+
+def function(entry: str) -> Callable[..., Any]:
+    """The function that ``package.module:function`` names; for light ones, which need no child."""
+    module, _, name = entry.partition(":")
+    return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
+
+
+def identify(path: Path) -> tuple[Source | Target, str]:
+    """The source or target whose file this is, by content, and the kind of file in words.
+
+    Raises:
+        UnsupportedError: No source or target knows the content.
+    """
+    for candidate in (*sources().values(), *targets().values()):
+        kind = candidate.identify(path)
+        if kind is not None:
+            return candidate, kind
+    known = ", ".join(item.title for item in (*sources().values(), *targets().values()))
+    with path.open("rb") as file:
+        start = file.read(8)
+    raise UnsupportedError(
+        f"{path}: not a model file that edgekit knows (it starts with {start!r}; the suffix is not looked at).",
+        hint=f"Known: {known}. If the file was downloaded, check that it is complete.",
+    )
+
+
+def require(packages: Iterable[str], extra: str, purpose: str) -> None:
+    """Check that packages are installed, without importing them.
+
+    Raises:
+        MissingDependencyError: Names the extra that installs what is missing.
+    """
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(
+            f"{purpose} needs {', '.join(missing)}, which is not installed.",
+            hint=f"pip install 'edgekit[{extra}]'   (edgekit doctor shows everything that is missing)",
+        )
+
+
+def check_no_shadow() -> None:
+    """Notice foreign packages that are imported in place of edgekit's own.
+
+    Raises:
+        EdgekitError: Another ``converters`` or ``profiles`` comes first on ``sys.path``.
+    """
+    own = Path(__file__).parent.parent
+    for name in ("converters", "profiles"):
+        spec = importlib.util.find_spec(name)
+        found = [Path(place).parent for place in (spec.submodule_search_locations or [])] if spec else []
+        if own not in found:
+            raise EdgekitError(
+                f"Python finds another package called {name!r} before edgekit's own"
+                + (f", in {found[0]}." if found else "."),
+                hint="Remove that folder from PYTHONPATH, or uninstall the package that brings it.",
+            )
+
+
+def _modules(package: str) -> Iterator[ModuleType]:
+    """The public modules of a package, in the order of their names."""
+    places = importlib.import_module(package).__path__
+    for info in sorted(pkgutil.iter_modules(places), key=lambda info: info.name):
+        if not info.name.startswith("_"):
+            yield importlib.import_module(f"{package}.{info.name}")
+
+
+def _attributes(package: str, attribute: str) -> Iterator[Any]:
+    for module in _modules(package):
+        if hasattr(module, attribute):
+            yield getattr(module, attribute)
+
+
+def _by_name(plugins: Iterable[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for plugin in plugins:
+        if plugin.name in found:
+            raise EdgekitError(f"Two plugins are called {plugin.name!r}.", hint="Rename one of the two files.")
+        found[plugin.name] = plugin
+    return found

@@ -1,0 +1,233 @@
+"""The data that passes between commands, children, reports and files.
+
+Frozen dataclasses, JSON both ways (:func:`to_json`, :func:`from_json`). Units are in the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+SCHEMA_VERSION = 1
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        name: The name a user sees, in every file format.
+        shape: Sizes, ``None`` for a dynamic dimension.
+        dtype: NumPy dtype name, such as ``float32``.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def __str__(self) -> str:
+        sizes = ",".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name}: {self.dtype}[{sizes}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of a model, in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """What a quantization scheme means on every target.
+
+    Attributes:
+        name: As typed after ``--quant``.
+        flag: The option that is its short form; empty for ``float32``.
+        weight_bits: Bits of a stored weight.
+        activation_bits: Bits of an activation where operators are quantized.
+        granularity: ``per-channel``, ``per-tensor`` or ``-``, of the weights.
+        activations: ``float``, ``static`` (ranges from calibration) or ``dynamic`` (ranges at run time).
+        needs_calibration: Whether representative data must be given.
+        min_sqnr_db: Signal-to-quantization-noise ratio under which a file of this scheme fails.
+        summary: One line for help texts.
+    """
+
+    name: str
+    flag: str
+    weight_bits: int
+    activation_bits: int
+    granularity: str
+    activations: str
+    needs_calibration: bool
+    min_sqnr_db: float
+    summary: str
+
+
+@dataclass(frozen=True)
+class FloatOperator:
+    """An operator that stayed float in a quantized file."""
+
+    operator: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far one output is from the reference, over all samples compared.
+
+    Attributes:
+        output: Name of the output.
+        max_abs: Largest absolute difference, in the output's own unit.
+        sqnr_db: ``10*log10(sum(ref²)/sum((ref-out)²))``; ``None`` when the two are identical.
+        cosine: Cosine similarity of the two flattened tensors.
+        top1_agreement: Share of rows whose largest element is the same; ``None`` where the output does not
+            look like class scores.
+        samples: Number of samples compared.
+        finding: Why the output counts as failed; empty when it passed.
+    """
+
+    output: str
+    max_abs: float
+    sqnr_db: float | None
+    cosine: float
+    top1_agreement: float | None
+    samples: int
+    finding: str = ""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The verdict on one converted file.
+
+    Attributes:
+        status: ``passed``, ``failed`` or ``skipped`` (``--no-verify``).
+        inputs: Where the inputs came from, in words.
+        min_sqnr_db: The limit that was applied.
+        outputs: One drift per output.
+    """
+
+    status: str
+    inputs: str
+    min_sqnr_db: float
+    outputs: tuple[Drift, ...] = ()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One converted file, and everything needed to judge and repeat it."""
+
+    path: str
+    target: str
+    scheme: str
+    size_bytes: int
+    sha256: str
+    signature: Signature
+    verification: Verification
+    stayed_float: tuple[FloatOperator, ...] = ()
+    undelegated: tuple[FloatOperator, ...] = ()
+    notes: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+    steps: tuple[str, ...] = ()
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Something asked for that could not be made or measured."""
+
+    what: str
+    error: str
+    exit_code: int
+    message: str
+    hint: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """Conditions that figures were taken under."""
+
+    name: str
+    system: str
+    machine: str
+    cpu: str
+    cores: int
+    memory_bytes: int
+    python: str
+    load_average: float
+    emulated: bool = False
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure of one file.
+
+    Attributes:
+        metric: Name, with the unit in it where there is one: ``latency_p50_ns``.
+        value: The figure; ``None`` when it could not be taken, and then ``unavailable`` says why.
+        unit: ``ns``, ``bytes``, ``dB``, ``ratio``…
+        higher_is_better: Direction; ``None`` where neither is better.
+        low, high: Bounds of a confidence interval or spread; what they are is in ``spread``.
+        spread: What ``low`` and ``high`` mean, such as ``95% CI of the median``.
+        samples: Number of raw samples behind the value.
+    """
+
+    metric: str
+    value: float | None
+    unit: str
+    higher_is_better: bool | None
+    low: float | None = None
+    high: float | None = None
+    spread: str = ""
+    samples: int = 0
+    unavailable: str = ""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """All figures of one file, with its raw samples."""
+
+    path: str
+    target: str
+    sha256: str
+    runtime: str
+    threads: int
+    measurements: tuple[Measurement, ...]
+    drift: tuple[Drift, ...] = ()
+    latency_ns: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a command hands over; also its ``--json`` output."""
+
+    command: str
+    schema_version: int = SCHEMA_VERSION
+    source: str = ""
+    artifacts: tuple[Artifact, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    notes: tuple[str, ...] = ()
+    device: DeviceFacts | None = None
+
+
+def to_json(value: Any) -> Any:
+    """A dataclass of this file as plain data."""
+    return asdict(value)
+
+
+def from_json(kind: type[T], data: Any) -> T:
+    """The dataclass that :func:`to_json` wrote.
+
+    Raises:
+        cattrs.ClassValidationError: A field is missing or of another type.
+    """
+    import cattrs
+
+    return cattrs.structure(data, kind)

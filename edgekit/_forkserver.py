@@ -15,6 +15,7 @@ caller's main script in each child, and because a child must not see the user's 
 from __future__ import annotations
 
 import ctypes
+import errno
 import faulthandler
 import importlib
 import json
@@ -23,6 +24,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 from pathlib import Path
 from typing import Any
@@ -147,7 +149,7 @@ def run_job(job_file: Path, result_file: Path) -> int:
     Returns:
         The exit code: 0 when a result was written, whether a value or an error.
     """
-    from edgekit.errors import EdgekitError
+    from edgekit.errors import EdgekitError, UsageError
 
     job = json.loads(job_file.read_text())
     os.chdir(job["cwd"])
@@ -155,12 +157,15 @@ def run_job(job_file: Path, result_file: Path) -> int:
         module, _, function = job["entry"].partition(":")
         value = getattr(importlib.import_module(module), function)(**job["arguments"])
         result = {"value": value}
-    except EdgekitError as error:
-        traceback.print_exc()
-        result = {"error": error.to_json()}
     except BaseException as error:
         traceback.print_exc()
-        result = {"crash": f"{type(error).__name__}: {error}"}
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            full = f"The disk that holds temporary files is full ({error.filename or tempfile.gettempdir()})."
+            error = UsageError(full, hint="Make room, or name another disk: TMPDIR=/path edgekit …")
+        if isinstance(error, EdgekitError):
+            result = {"error": error.to_json()}
+        else:
+            result = {"crash": f"{type(error).__name__}: {error}"}
     partial = result_file.with_suffix(".partial")
     partial.write_text(json.dumps(result))
     partial.replace(result_file)

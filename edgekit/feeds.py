@@ -8,7 +8,7 @@ drift and accuracy are arithmetic on two folders.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,15 @@ class Feeds:
         return len(next(iter(self.arrays.values()))) if self.arrays else 0
 
     def samples(self) -> Iterator[dict[str, Array]]:
-        """One dictionary of C-contiguous arrays per sample."""
+        """One dictionary per sample of C-contiguous arrays in memory; they may be written to."""
         for index in range(self.count):
-            yield {name: np.ascontiguousarray(array[index]) for name, array in self.arrays.items()}
+            yield {name: np.array(array[index], order="C") for name, array in self.arrays.items()}
 
     def take(self, indices: npt.NDArray[np.intp]) -> Feeds:
         """The samples at ``indices``, in that order."""
         arrays = {name: array[indices] for name, array in self.arrays.items()}
-        return Feeds(arrays, None if self.labels is None else self.labels[indices], self.origin)
+        origin = self.origin if len(indices) == self.count else f"{len(indices)} of {self.origin}"
+        return Feeds(arrays, None if self.labels is None else self.labels[indices], origin)
 
 
 def write(folder: Path, feeds: Feeds) -> Path:
@@ -56,16 +57,39 @@ def write(folder: Path, feeds: Feeds) -> Path:
         ``folder``, which is created.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    entries = []
-    # Numbered files: a tensor's name may hold characters that a file name may not.
-    for index, (name, array) in enumerate(feeds.arrays.items()):
+    for index, array in enumerate(feeds.arrays.values()):
         np.save(folder / f"{index}.npy", array, allow_pickle=False)
-        entries.append({"name": name, "file": f"{index}.npy"})
     if feeds.labels is not None:
         np.save(folder / "labels.npy", feeds.labels, allow_pickle=False)
-    manifest = {"tensors": entries, "labels": feeds.labels is not None, "origin": feeds.origin}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    _write_manifest(folder, feeds.arrays, feeds.labels is not None, feeds.origin)
     return folder
+
+
+def create(folder: Path, tensors: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], count: int) -> dict[str, Array]:
+    """Begin a feeds folder whose arrays the caller fills; they lie on disk, so size does not matter.
+
+    Args:
+        folder: Is created.
+        tensors: Shape of one sample, and dtype, by name.
+        count: Number of samples.
+
+    Returns:
+        Writable arrays of shape ``(count, *shape)``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Array] = {}
+    for index, (name, (shape, dtype)) in enumerate(tensors.items()):
+        arrays[name] = np.lib.format.open_memmap(
+            folder / f"{index}.npy", mode="w+", dtype=dtype, shape=(count, *shape)
+        )
+    _write_manifest(folder, arrays, False, "")
+    return arrays
+
+
+def _write_manifest(folder: Path, names: Iterable[str], labels: bool, origin: str) -> None:
+    # Numbered files: a tensor's name may hold characters that a file name may not.
+    entries = [{"name": name, "file": f"{index}.npy"} for index, name in enumerate(names)]
+    (folder / "manifest.json").write_text(json.dumps({"tensors": entries, "labels": labels, "origin": origin}))
 
 
 def read(folder: Path) -> Feeds:

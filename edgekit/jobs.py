@@ -18,12 +18,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgekit._forkserver import kill_group
 from edgekit.errors import ChildError, ConversionError, EdgekitError
@@ -31,6 +31,8 @@ from edgekit.progress import Progress, Silent
 
 DEFAULT_TIMEOUT_S = 1800.0
 _KEPT_LOGS = 50
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,10 @@ class Workers:
     def call(self, job: Job) -> Any:
         """Run a job and wait for its value."""
         return self.submit(job).result()
+
+    def background(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Queue a call of this process, next to the jobs: for waiting on other programs, such as agents."""
+        return self._pool.submit(function, *arguments)
 
     def warm_up(self, preload: tuple[str, ...]) -> None:
         """Start the imports of a later job now, in the background."""

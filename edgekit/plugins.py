@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
-from edgekit.types import DeviceFacts, Measurement
+from edgekit.types import DeviceFacts, FloatOperator, Measurement, Signature
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,18 @@ class Step:
 
 
 class Runtime(Protocol):
-    """A module ``profiles/runtimes/<name>.py``; it must run on a device without edgekit."""
+    """A module ``profiles/runtimes/<name>.py``; it must run on a device without edgekit.
+
+    Attributes:
+        NAME: As in :attr:`Target.runtime`.
+        TITLE: What users call it.
+        TARGET: Name of the target whose files it runs.
+        PACKAGES, EXTRA: As in :class:`Source`.
+        DISTRIBUTION: The package whose version is the runtime's.
+    """
 
     NAME: str
+    TITLE: str
     TARGET: str
     PACKAGES: tuple[str, ...]
     EXTRA: str
@@ -105,18 +114,40 @@ class Runtime(Protocol):
 
 
 class Session(Protocol):
-    """One file loaded by its runtime in a process of its own, on some device."""
+    """One file in its runtime, in a process of its own on some device. Use as a context manager.
 
-    facts: Mapping[str, Any]
+    What the mappings hold is in :mod:`profiles.agent`. Every method raises
+    :class:`edgekit.errors.MeasurementError` when the runtime fails, dies or runs past the time limit.
+    """
 
-    def outputs(self, feeds: Path, into: Path) -> Path:
-        """Run every sample of a feeds folder; returns the folder of outputs (see :mod:`edgekit.feeds`)."""
+    def ready(self) -> Mapping[str, Any]:
+        """Wait until the process has imported the runtime; its versions and memory before the file."""
+
+    def load(self) -> Mapping[str, Any]:
+        """Load the file, once; its inputs, outputs and load time. The other methods do it where it was not done."""
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs as the loaded file has them."""
+
+    def first(self, feeds: Path | None = None) -> Mapping[str, Any]:
+        """Time the first run; its samples, or those given at the start, are the ones to time from now on."""
 
     def time(self, discard: int, count: int) -> Mapping[str, Any]:
         """Run ``discard + count`` times; raw samples of the last ``count`` in nanoseconds."""
 
+    def outputs(self, feeds: Path, into: Path) -> Path:
+        """Run every sample of a feeds folder; returns ``into``, the folder of outputs (:mod:`edgekit.feeds`)."""
+
+    def undelegated(self) -> tuple[FloatOperator, ...] | None:
+        """Operators that the runtime's delegate did not take; ``None`` where the runtime does not say."""
+
     def close(self) -> None:
-        """End the process."""
+        """End the process; nothing of it is left afterwards."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -126,7 +157,9 @@ class Device:
     Attributes:
         name: As in ``--device NAME`` or the scheme of ``NAME://``.
         facts: Reads the conditions.
-        open_session: Starts the agent for a file: ``(path, target, threads, feeds, scratch, timeout_s)``.
+        open_session: Starts the agent for a file and returns at once: ``(path, target, threads, feeds, scratch,
+            timeout_s)``, the :class:`Target` by name, ``feeds`` a folder or ``None``, ``scratch`` an existing folder,
+            and the time limit of each request in seconds.
     """
 
     name: str
@@ -141,7 +174,7 @@ class MetricInput:
     Attributes:
         path: The measured file.
         facts: What ``inspect`` found in it, or empty.
-        raw: The agent's raw record.
+        raw: The agent's raw record (see :mod:`profiles.metrics`).
         outputs: Folder of the file's outputs on the data, if there was any.
         reference: Folder of the reference's outputs on the same data, if there was one.
         feeds: Folder of the inputs, with labels where the data has them.

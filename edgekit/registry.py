@@ -31,16 +31,16 @@ def sources() -> dict[str, Source]:
 @cache
 def targets() -> dict[str, Target]:
     """All targets, by name."""
-    return _by_name(_attributes("converters", "TARGET"))
+    return _by_name(folder.TARGET for folder in _folders("converters") if hasattr(folder, "TARGET"))
 
 
 @cache
 def steps() -> tuple[Step, ...]:
     """All conversion steps, of all targets."""
     found: list[Step] = []
-    for package in _modules("converters"):
-        if hasattr(package, "__path__"):
-            for group in _attributes(package.__name__, "STEPS"):
+    for folder in _folders("converters"):
+        if hasattr(folder, "TARGET"):
+            for group in _attributes(folder.__name__, "STEPS"):
                 found += group
     return tuple(found)
 
@@ -127,12 +127,16 @@ def check_no_shadow() -> None:
             )
 
 
-def _modules(package: str) -> Iterator[ModuleType]:
+def _modules(package: str, folders_only: bool = False) -> Iterator[ModuleType]:
     """The public modules of a package, in the order of their names."""
     places = importlib.import_module(package).__path__
     for info in sorted(pkgutil.iter_modules(places), key=lambda info: info.name):
-        if not info.name.startswith("_"):
+        if not info.name.startswith("_") and (info.ispkg or not folders_only):
             yield importlib.import_module(f"{package}.{info.name}")
+
+
+def _folders(package: str) -> Iterator[ModuleType]:
+    return _modules(package, folders_only=True)
 
 
 def _attributes(package: str, attribute: str) -> Iterator[Any]:

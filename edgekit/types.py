@@ -82,9 +82,11 @@ class Drift:
 
     Attributes:
         output: Name of the output.
-        max_abs: Largest absolute difference, in the output's own unit.
-        sqnr_db: ``10*log10(sum(ref²)/sum((ref-out)²))``; ``None`` when the two are identical.
-        cosine: Cosine similarity of the two flattened tensors.
+        max_abs: Largest absolute difference, in the output's own unit, among the elements that are finite in both;
+            ``None`` when there is none.
+        sqnr_db: ``10*log10(sum(ref²)/sum((ref-out)²))``; ``None`` when the two are identical, or when it is not
+            defined, and then ``finding`` says why.
+        cosine: Cosine similarity of the two flattened tensors; ``None`` where one of them is zero everywhere.
         top1_agreement: Share of rows whose largest element is the same; ``None`` where the output does not
             look like class scores.
         samples: Number of samples compared.
@@ -92,9 +94,9 @@ class Drift:
     """
 
     output: str
-    max_abs: float
+    max_abs: float | None
     sqnr_db: float | None
-    cosine: float
+    cosine: float | None
     top1_agreement: float | None
     samples: int
     finding: str = ""

@@ -1,0 +1,63 @@
+# make demo and make test work from a bare clone: what they need is installed into .venv, once.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt --progress-bar on
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types bench acceptance picture constraints clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(READY) ## Convert the digits network to six files, prove and measure them (under three minutes)
+	$(BIN)/edgekit demo
+
+test: $(READY) ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## Check types
+	$(BIN)/mypy
+
+bench: $(READY) ## Check the time budgets: help, and one command against six
+	$(BIN)/python benchmarks/help_time.py
+	$(BIN)/python benchmarks/one_command.py
+
+acceptance: $(READY) ## Convert and check the real trained models beside the repository
+	$(BIN)/python benchmarks/real_models.py
+
+picture: $(READY) ## Run the demo and put its result into README.md and docs/demo.svg
+	$(BIN)/edgekit demo --json --output build/demo > build/demo.json
+	$(BIN)/python docs/make_picture.py build/demo.json
+
+constraints: ## Write constraints.txt anew from the newest versions that pyproject.toml admits
+	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install '.[all,dev]'
+	build/constraints/bin/python -m pip freeze --all --exclude edgekit --exclude pip | sed 's/+[a-z0-9.]*$$//' > constraints.txt
+
+clean: ## Remove the environment, caches and build results
+	rm -rf $(VENV) build dist edgekit-demo .pytest_cache .mypy_cache .ruff_cache
+	find edgekit converters profiles tests benchmarks examples docs -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Three calls of pip, so that minutes of "Installing collected packages" say where they are.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: edgekit needs Python 3.11 or newer, and '$(PYTHON)' is not."; \
+	  echo "  next: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	@echo "== Setting up $(VENV): about 3 GB, a few minutes, once =="
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+	  echo "  next: install your system's package for Python's venv module (Debian: python3-venv)"; exit 1; }
+	@echo "== 1/3: PyTorch =="
+	$(PIP_INSTALL) --editable '.[torch]'
+	@echo "== 2/3: TFLite, ONNX and ExecuTorch =="
+	$(PIP_INSTALL) --editable '.[tflite,onnx,executorch]'
+	@echo "== 3/3: test tools =="
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $@
+	@echo "== $(VENV) is ready =="

@@ -1,0 +1,121 @@
+"""torch.export -> ExecuTorch program, delegated to XNNPACK."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from converters.graph import PTE, TORCH_EXPORT, StepResult
+from converters.torch_export import operators
+from converters.torch_export import program as programs
+from converters.torch_export.half import to_half
+from edgekit.errors import ConversionError, UnsupportedError
+from edgekit.plugins import Step
+
+
+def lower(
+    source: str, output: str, scheme: str, signature: dict[str, object], calibration: str | None
+) -> StepResult:
+    """Lower a program to a ``.pte`` in float32 or float16; inputs and outputs are float32 in both.
+
+    Raises:
+        UnsupportedError: Operators that ExecuTorch has no kernel for, all of them listed.
+    """
+    exported = programs.load(source)
+    if scheme == "float32":
+        return write(exported, output, signature)
+    result = write(to_half(exported), output, signature)
+    if any("conv" in str(node.target) for node in exported.graph.nodes):
+        # executorch/backends/xnnpack/operators/op_conv2d.py forces it.
+        result["notes"].append(
+            "ExecuTorch computes this file in float16, but XNNPACK stores convolution weights as float32: "
+            "only its other weights are half the size."
+        )
+    return result
+
+
+def write(exported: Any, output: str, signature: dict[str, object]) -> StepResult:
+    """Lower a float or quantized program and write it, with the user's names as a constant method.
+
+    Args:
+        exported: ``torch.export.ExportedProgram``.
+        output: Path of the ``.pte``.
+        signature: :class:`edgekit.types.Signature` as JSON.
+    """
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    logging.disable(logging.WARNING)
+    try:
+        edge = to_edge_transform_and_lower(
+            exported,
+            partitioner=[XnnpackPartitioner()],
+            # A .pte has no names for tensors; the runtimes of edgekit read them from here.
+            constant_methods={"edgekit_signature": json.dumps(signature)},
+        )
+        left = _undelegated(edge.exported_program())
+        program = edge.to_executorch()
+    except Exception as error:  # passes of ExecuTorch raise whatever they met
+        missing = _missing_kernels(str(error), exported)
+        if missing:
+            raise UnsupportedError(missing, hint="Rewrite these places, or choose --to tflite or --to onnx.") from error
+        first = (str(error).strip().splitlines() or [""])[0][:300]
+        raise ConversionError(f"ExecuTorch: {type(error).__name__}: {first}") from error
+    Path(output).write_bytes(program.buffer)
+    notes = []
+    slow = sorted({item["operator"] for item in left if item["operator"] in _SLOW_UNDELEGATED})
+    if slow:
+        notes.append(f"{', '.join(slow)} outside the XNNPACK delegate: portable kernels are very slow.")
+    return {"stayed_float": [], "undelegated": left, "notes": notes, "packages": ["executorch", "torch", "torchao"]}
+
+
+_SLOW_UNDELEGATED = {"aten.convolution.default", "aten.mm.default", "aten.addmm.default", "aten.bmm.default"}
+
+
+def _undelegated(edge: Any) -> list[dict[str, str]]:
+    """Operators that run as portable kernels."""
+    calls = [node for node in edge.graph.nodes if node.op == "call_function" and hasattr(node.target, "name")]
+    return [
+        {"operator": _plain_name(node), "name": operators.module_path(node)}
+        for node in calls
+        if "executorch_call_delegate" not in str(node.target)
+    ]
+
+
+def _plain_name(node: Any) -> str:
+    """``aten.clone.default`` for an edge dialect operator."""
+    return str(getattr(node.target, "_op", node.target))
+
+
+def _missing_kernels(message: str, exported: Any) -> str:
+    """ExecuTorch's ``Missing out variants: {…}``, with the places in the model."""
+    _, found, listed = message.partition("Missing out variants:")
+    if not found:
+        return ""
+    names = sorted(name.strip(" {}'\"").replace("::", ".") for name in listed.splitlines()[0].split(","))
+    places = []
+    for name in names:
+        where = [
+            operators.module_path(node)
+            for node in exported.graph.nodes
+            if node.op == "call_function" and str(node.target).startswith(name)
+        ]
+        places.append(f"{name}{' at ' + ', '.join(dict.fromkeys(where)) if where else ''}")
+    count = f"{len(names)} operator{'s' if len(names) > 1 else ''}"
+    return f"ExecuTorch has no kernel for {count} of this model: {'; '.join(places)}."
+
+
+STEPS = (
+    Step(
+        name="torch.export -> ExecuTorch",
+        source=TORCH_EXPORT,
+        target=PTE,
+        schemes=(("float32", "float32"), ("float32", "float16")),
+        entry="converters.executorch.lower:lower",
+        preload=("torch", "executorch.exir"),
+        packages=("executorch", "torchao"),
+        extra="executorch",
+    ),
+)

@@ -1,0 +1,179 @@
+"""What is in an ONNX file."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+from converters.facts import Contents, OperatorFacts, assemble, float_ones, unchecked_reading
+from converters.onnx import _arithmetic as arithmetic
+from converters.onnx._graph import Graph, attribute, read, value_of
+from converters.onnx._stand_ins import DATA_INPUTS
+from edgekit.types import FloatOperator, Signature, TensorSpec, to_json
+
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+
+
+def inspect(path: str) -> dict[str, Any]:
+    """The facts of an ONNX file, as JSON of :class:`converters.facts.ModelFacts`. Runs in a child.
+
+    Raises:
+        ConversionError: The file is damaged, or weights that belong to it are missing.
+    """
+    with unchecked_reading(Path(path), "ONNX", "onnx"):
+        graph = read(Path(path))
+        proto = graph.proto
+        facts = assemble(
+            _contents(graph),
+            format="ONNX",
+            kind=f"ONNX model, IR version {proto.ir_version}, {_opsets(graph)}",
+            signature=_signature(graph),
+            producer=f"{proto.producer_name} {proto.producer_version}".strip(),
+            metadata={entry.key: entry.value for entry in proto.metadata_props},
+            notes=_notes(graph),
+        )
+    found: dict[str, Any] = to_json(facts)
+    return found
+
+
+def float_operators(path: Path) -> list[FloatOperator]:
+    """The operators that compute in floating point, data movement and conversions left out.
+
+    In a file with QuantizeLinear and DequantizeLinear these are the ones that ONNX Runtime's CPU provider has
+    no integer kernel for, or cannot fuse with their quantization.
+
+    Raises:
+        ConversionError: The file is damaged, or weights that belong to it are missing.
+    """
+    with unchecked_reading(path, "ONNX", "onnx"):
+        return list(float_ones(_operators(read(path))))
+
+
+def _contents(graph: Graph) -> Contents:
+    by_dtype: dict[str, int] = {}
+    for constant in graph.constants.values():
+        by_dtype[constant.dtype] = by_dtype.get(constant.dtype, 0) + constant.stored_bytes
+    return Contents(
+        operators=_operators(graph),
+        parameters=_parameters(graph),
+        weights_bytes_by_dtype=by_dtype,
+        uncounted=[_kind(node) for node in graph.nodes if arithmetic.is_uncounted(node)],
+        assumption="dynamic batch taken as 1" if graph.batch_fixed else "",
+    )
+
+
+def _signature(graph: Graph) -> Signature:
+    def specs(items: list[Any]) -> tuple[TensorSpec, ...]:
+        values = [(item.name, value_of(item)) for item in items]
+        # An output may be stored without a shape; then the inferred one is told.
+        known = [
+            (name, value if value.shape is not None else graph.values.get(name, value))
+            for name, value in values
+        ]
+        return tuple(TensorSpec(name, value.shape or (), value.dtype) for name, value in known)
+
+    return Signature(specs(graph.inputs), specs(graph.outputs))
+
+
+def _operators(graph: Graph) -> list[OperatorFacts]:
+    nodes = [(node, True) for node in graph.nodes] + [(node, False) for node in graph.inner_nodes]
+    return [_operator_facts(node, graph, once) for node, once in nodes if node.op_type != "Constant"]
+
+
+def _operator_facts(node: Any, graph: Graph, runs_once: bool) -> OperatorFacts:
+    computes, activations = arithmetic.numbers_of(node, graph)
+    return OperatorFacts(
+        operator=_kind(node),
+        name=_source_name(node),
+        computes=computes,
+        weights=_weights_dtype(node, graph),
+        activations=activations,
+        macs=arithmetic.macs(node, graph) if runs_once else 0,
+        macs_unknown=graph.inference_error or "it has a size that is only known at run time",
+    )
+
+
+def _kind(node: Any) -> str:
+    return str(node.op_type) if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+
+
+def _source_name(node: Any) -> str:
+    """The module path that torch.onnx keeps as metadata, else the node's own name."""
+    for entry in node.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes":
+            modules = [scope for scope in _scopes(entry.value)[:-1] if scope]  # the last is the node itself
+            if modules:
+                return modules[-1]
+    return str(node.name or (node.output[0] if node.output else ""))
+
+
+def _scopes(text: str) -> list[str]:
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return []  # metadata is free text; the node's name serves as well
+    return [str(scope) for scope in found] if isinstance(found, list) else []
+
+
+def _weights(node: Any, graph: Graph) -> list[str]:
+    """Names of the stored tensors among a node's operands that are weights, those it dequantizes included."""
+    scale = node.op_type == "Mul" and arithmetic.is_scaffolding(node, graph)
+    if node.op_type in _QUANTIZERS or scale:
+        return []
+    indices = DATA_INPUTS.get(node.op_type, tuple(range(len(node.input))))
+    packed = node.op_type in DATA_INPUTS or node.op_type == "MatMulNBits"
+    found = []
+    for index in indices[:2] if node.op_type == "MatMulNBits" else indices:
+        name = node.input[index] if index < len(node.input) else ""
+        maker = graph.producers.get(name)
+        dequantized = maker is not None and maker.op_type == "DequantizeLinear"
+        name = maker.input[0] if maker is not None and dequantized else name
+        constant = graph.constants.get(name)
+        # Integers that nothing dequantizes are shapes and indices.
+        if constant and (packed or dequantized or constant.dtype.startswith(("float", "bfloat"))):
+            found.append(name)
+    return found
+
+
+def _weights_dtype(node: Any, graph: Graph) -> str:
+    names = _weights(node, graph)
+    if not names:
+        return ""
+    if node.op_type == "MatMulNBits":
+        return f"int{attribute(node, 'bits', 4)}"
+    return graph.constants[max(names, key=lambda name: graph.constants[name].elements)].dtype
+
+
+def _parameters(graph: Graph) -> int:
+    counted: dict[str, int] = {}
+    for node in (*graph.nodes, *graph.inner_nodes):
+        for name in _weights(node, graph):
+            counted[name] = graph.constants[name].elements
+            if node.op_type == "MatMulNBits":
+                counted[name] = attribute(node, "K", 0) * attribute(node, "N", 0)
+    return sum(counted.values())
+
+
+def _opsets(graph: Graph) -> str:
+    used = {node.domain for node in (*graph.nodes, *graph.inner_nodes)}
+    found = [item for item in graph.proto.opset_import if item.domain in used]
+    return ", ".join(f"{item.domain or 'opset'} {item.version}" for item in found)
+
+
+def _notes(graph: Graph) -> list[str]:
+    notes = []
+    if graph.external:
+        notes.append(f"Its weights are in {', '.join(graph.external)}, which must stay beside it.")
+    foreign = sorted(
+        {
+            _kind(node)
+            for node in graph.nodes
+            if node.domain not in ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+        }
+    )
+    if foreign:
+        notes.append(
+            f"Needs operators of other domains, which the runtime must register: {', '.join(foreign)}."
+        )
+    return notes

@@ -1,0 +1,1 @@
+"""Reading PyTorch models, in all the ways they lie on a disk."""

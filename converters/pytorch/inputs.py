@@ -1,0 +1,136 @@
+"""What to feed a network: example inputs, from the file, from ``--data`` or from ``--input``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.data import LABEL_NAMES, Dataset
+from edgekit.errors import UsageError
+from edgekit.types import TensorSpec
+
+
+def parse(option: str) -> TensorSpec:
+    """``NAME=1,3,224,224[:dtype]``; the name may be left out.
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    name, equals, rest = option.partition("=")
+    name, rest = (name, rest) if equals else ("", option)
+    sizes, colon, dtype = rest.partition(":")
+    try:
+        shape = tuple(int(size) for size in sizes.replace("x", ",").split(",") if size.strip())
+        if any(size < 1 for size in shape):
+            raise ValueError("sizes start at 1")
+        return TensorSpec(name.strip(), shape, np.dtype(dtype if colon else "float32").name)
+    except (ValueError, TypeError) as error:
+        raise UsageError(
+            f"--input {option}: not a shape ({error}).", hint="--input image=1,3,224,224   or   --input ids=1,128:int64"
+        ) from error
+
+
+def parameter_names(run: Any, scripted: bool) -> list[str]:
+    """Names of the inputs that a network cannot do without; all positional ones of a TorchScript module."""
+    if scripted:
+        return [argument.name for argument in run.forward.schema.arguments[1:] if not argument.has_default_value()]
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(run.forward).parameters.values()
+    return [item.name for item in parameters if item.kind in kinds and item.default is inspect.Parameter.empty]
+
+
+def specs_for(
+    names: Sequence[str], options: Sequence[str], dataset: Dataset | None, run: Any, path: Path
+) -> list[TensorSpec]:
+    """Shapes and dtypes of the inputs of a network whose file does not say them.
+
+    Args:
+        names: Of the network's parameters.
+        options: ``--input``, as typed.
+        dataset: ``--data``; its first sample shows the shape, with a batch of 1.
+        run: The network, for an example in the message.
+        path: Its file.
+
+    Raises:
+        UsageError: Neither option says enough; the message shows what to type for this network.
+    """
+    if options:
+        return _from_options(names, options)
+    if dataset is not None:
+        return _from_data(names, dataset)
+    shown = _suggestion(names, run)
+    raise UsageError(
+        f"{path}: nothing says how large the inputs ({', '.join(names)}) are: the file holds no example inputs.",
+        hint=f"edgekit convert {path.name} … {shown}   or   --data FILE with samples",
+    )
+
+
+def _from_options(names: Sequence[str], options: Sequence[str]) -> list[TensorSpec]:
+    given = [parse(option) for option in options]
+    if len(given) == 1 and not given[0].name and len(names) == 1:
+        return [TensorSpec(names[0], given[0].shape, given[0].dtype)]
+    by_name = {spec.name: spec for spec in given}
+    unknown = [name for name in by_name if name not in names]
+    missing = [name for name in names if name not in by_name]
+    if unknown or missing:
+        raise UsageError(
+            f"--input: the model's inputs are {', '.join(names)}; "
+            + " and ".join(
+                part
+                for part in (
+                    f"unknown: {', '.join(map(repr, unknown))}" if unknown else "",
+                    f"missing: {', '.join(missing)}" if missing else "",
+                )
+                if part
+            )
+            + ".",
+            hint=" ".join(f"--input {name}=…" for name in names),
+        )
+    return [by_name[name] for name in names]
+
+
+def _from_data(names: Sequence[str], dataset: Dataset) -> list[TensorSpec]:
+    arrays: Mapping[str, Any] = {k: v for k, v in dataset.arrays.items() if k not in LABEL_NAMES or k in names}
+    if len(names) == 1 and names[0] not in arrays:
+        key = "x" if "x" in arrays else next(iter(arrays), "")
+        if key and (len(arrays) == 1 or key == "x"):
+            arrays = {names[0]: arrays[key]}
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise UsageError(
+            f"--data {dataset.origin}: it has the arrays {', '.join(dataset.arrays)}; the model's inputs are "
+            f"{', '.join(names)}.",
+            hint=f"np.savez('data.npz', {', '.join(f'{name}=…' for name in names)})",
+        )
+    return [_spec(name, arrays[name], dataset.one_file_each) for name in names]
+
+
+def _spec(name: str, array: Any, one_file_each: bool) -> TensorSpec:
+    dtype = "float32" if array.dtype.kind == "f" else array.dtype.name
+    inner = array.shape if one_file_each and array.shape[:1] != (1,) else array.shape[1:]
+    return TensorSpec(name, (1, *inner), dtype)
+
+
+def _suggestion(names: Sequence[str], run: Any) -> str:
+    """``--input`` options with the shape that the first layer's weights ask for."""
+    import torch
+
+    shape, dtype = "1,3,224,224", ""
+    for module in run.modules() if isinstance(run, torch.nn.Module) else ():
+        weight = getattr(module, "weight", None)
+        if not isinstance(weight, torch.Tensor) or weight.dim() < 2:
+            continue
+        if isinstance(module, torch.nn.Embedding):
+            shape, dtype = "1,128", ":int64"
+        elif weight.dim() == 2:
+            shape = f"1,{weight.shape[1]}"
+        else:
+            groups = getattr(module, "groups", 1)
+            side = {3: "16000", 4: "224,224", 5: "16,112,112"}[weight.dim()]
+            shape = f"1,{weight.shape[1] * groups},{side}"
+        break
+    return " ".join(f"--input {name}={shape}{dtype}" for name in names or ["x"])

@@ -1,0 +1,262 @@
+"""A PyTorch model from its file to a program and reference outputs, in one child.
+
+User code runs in here, with edgekit's own packages out of sight: everything of edgekit's that is needed is imported
+at the top of this file and nowhere later (see :mod:`converters.pytorch.user_code`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.pytorch import inputs as example_inputs
+from converters.pytorch import user_code
+from converters.pytorch.reading import Network, read
+from converters.torch_export import program as programs
+from edgekit import feeds as feeds_files
+from edgekit.data import RANDOM_SAMPLES, SEED, Dataset, bind, random_feeds
+from edgekit.errors import ConversionError, UsageError
+from edgekit.feeds import Feeds
+from edgekit.types import Signature, TensorSpec, to_json
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of :func:`converters.sources.pytorch.load`."""
+
+    path: Path
+    model_code: str | None
+    trust: bool
+    inputs: tuple[str, ...]
+    dataset: Dataset | None
+    random_calibration: int
+    samples: int | None
+    program: bool
+    into: Path
+
+
+def load_and_run(request: Request) -> dict[str, Any]:
+    """See :func:`converters.sources.pytorch.load`."""
+    import torch
+
+    torch.manual_seed(SEED)
+    path, into = request.path, request.into
+    with user_code.user_imports(*user_code.folders_of(request.model_code, path)), torch.no_grad():
+        network, exported, names = open_exported(request)
+        outputs = _leaves(_run(network, exported.example_inputs, path))
+        flat = programs.flatten(exported, outputs, names)
+        chosen = _write_feeds(flat, exported, request)
+        _write_reference(network, exported, flat.signature, outputs, chosen, into / "reference", path)
+        if request.program:
+            args = (leaf for leaf in _leaves(exported.example_inputs) if isinstance(leaf, torch.Tensor))
+            contiguous = tuple(leaf.detach().clone().contiguous() for leaf in args)
+            programs.save(programs.export(flat.module, contiguous), into / "program.pt2")
+    return {
+        "kind": str(network.kind),
+        "signature": to_json(flat.signature),
+        "program": str(into / "program.pt2"),
+        "notes": [*network.notes, *flat.notes],
+    }
+
+
+def open_exported(request: Request) -> tuple[Network, Any, list[str] | None]:
+    """The network, its exported program (with static example inputs), and input names where the program's are not it.
+
+    Call inside :func:`converters.pytorch.user_code.user_imports`.
+    """
+    path, inputs, dataset = request.path, request.inputs, request.dataset
+    network = read(path, model_code=request.model_code, trust=request.trust)
+    if network.exported is not None:
+        _make_static(network, inputs, dataset, path)
+        return network, network.exported, None
+    names = example_inputs.parameter_names(network.run, network.scripted)
+    if network.args is None or inputs:
+        specs = example_inputs.specs_for(names, inputs, dataset, network.run, path)
+        network.args = tuple(_example(spec) for spec in specs)
+    _run(network, (network.args, network.kwargs), path)
+    if network.scripted:
+        return network, _export_torchscript(network, path), names
+    return network, _export_module(network, path), None
+
+
+def _example(spec: TensorSpec) -> Any:
+    import torch
+
+    dtype = getattr(torch, spec.dtype)
+    shape = tuple(size or 1 for size in spec.shape)
+    return torch.randn(shape).to(dtype) if dtype.is_floating_point else torch.zeros(shape, dtype=dtype)
+
+
+def _make_static(network: Network, inputs: tuple[str, ...], dataset: Dataset | None, path: Path) -> None:
+    """Give a program's dynamic dimensions the sizes of ``--input`` or the data; a dynamic batch becomes 1."""
+    import torch
+    from torch.utils import _pytree
+
+    exported = network.exported
+    placeholders = {node.name: node.meta["val"] for node in exported.graph.nodes if node.op == "placeholder"}
+    names = list(exported.graph_signature.user_inputs)
+    if network.args is None:
+        raise UsageError(f"{path}: the program carries no example inputs.", hint="Export it again with torch.export.")
+    leaves, spec = _pytree.tree_flatten((network.args, network.kwargs))
+    wanted = {item.name: item.shape for item in map(example_inputs.parse, inputs)}
+    for index, (name, leaf) in enumerate(zip(names, leaves, strict=True)):
+        if not isinstance(leaf, torch.Tensor):
+            continue
+        dynamic = [place for place, size in enumerate(placeholders[name].shape) if not isinstance(size, int)]
+        sizes = _sizes(leaf, dynamic, wanted.pop(name, wanted.pop("", None)), name, dataset, path)
+        if sizes != tuple(leaf.shape):
+            leaves[index] = _example(TensorSpec(name, sizes, str(leaf.dtype).removeprefix("torch.")))
+    if wanted:
+        raise UsageError(f"--input {next(iter(wanted))}=…: the inputs of {path.name} are {', '.join(names)}.")
+    network.args, network.kwargs = _pytree.tree_unflatten(leaves, spec)
+    exported.example_inputs = (network.args, network.kwargs)
+
+
+def _sizes(
+    leaf: Any,
+    dynamic: list[int],
+    wanted: tuple[int | None, ...] | None,
+    name: str,
+    dataset: Dataset | None,
+    path: Path,
+) -> tuple[int, ...]:
+    sizes = [int(size) for size in leaf.shape]
+    if wanted is not None:
+        fixed = [place for place in range(len(sizes)) if place not in dynamic]
+        if len(wanted) != len(sizes) or any(wanted[place] != sizes[place] for place in fixed):
+            shown = ",".join("?" if place in dynamic else str(size) for place, size in enumerate(sizes))
+            raise UsageError(f"--input {name}={','.join(map(str, wanted))}: {path.name} was exported for [{shown}].")
+        return tuple(size or 1 for size in wanted)
+    array = None if dataset is None else dataset.arrays.get(name, dataset.arrays.get("x"))
+    for place in dynamic:
+        if place == 0:
+            sizes[0] = 1
+        elif array is not None and array.ndim == len(sizes):
+            sizes[place] = array.shape[place]
+    return tuple(sizes)
+
+
+def _export_module(network: Network, path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.export.export(network.run, network.args, network.kwargs, strict=False)
+    except Exception as first:  # whatever the tracer met in user code
+        try:
+            exported = torch.export.export(network.run, network.args, network.kwargs, strict=True)
+        except Exception as second:
+            raise _export_failed(path, first) from second
+        network.notes.append("Exported in strict mode; the plain mode failed.")
+        return exported
+
+
+def _export_torchscript(network: Network, path: Path) -> Any:
+    from torch._export.converter import TS2EPConverter  # the only way that keeps the graph; private
+
+    try:
+        exported = TS2EPConverter(network.run, network.args).convert()
+    except Exception as error:  # as above
+        raise _export_failed(path, error) from error
+    exported.example_inputs = (network.args, {})
+    return exported
+
+
+def _export_failed(path: Path, error: Exception) -> ConversionError:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()] or [""]
+    return ConversionError(
+        f"{path}: torch.export cannot trace the model: {type(error).__name__}: {lines[0]}",
+        hint="Data-dependent control flow is the usual cause: use torch.where or torch.cond. "
+        + " ".join(line.strip() for line in lines[1:4]),
+    )
+
+
+def _run(network: Network, inputs: Any, path: Path) -> Any:
+    """Run the source itself.
+
+    Raises:
+        ConversionError: It does not take these inputs.
+    """
+    args, kwargs = inputs
+    try:
+        return network.run(*args, **kwargs)
+    except Exception as error:
+        shown = ", ".join(f"{str(leaf.dtype)[6:]}{list(leaf.shape)}" for leaf in _leaves(inputs) if hasattr(leaf, "dtype"))
+        text = (str(error).strip().splitlines() or [""])[0]
+        raise ConversionError(
+            f"{path}: the model fails on inputs {shown}: {type(error).__name__}: {text}",
+            hint="Check the shapes and dtypes of --input or --data against what the model was trained with.",
+        ) from error
+
+
+def _leaves(value: Any) -> list[Any]:
+    from torch.utils import _pytree
+
+    return list(_pytree.tree_leaves(value))
+
+
+def _write_feeds(flat: programs.Flat, exported: Any, request: Request) -> Feeds:
+    """The calibration data and the samples to compare on."""
+    into, rows = request.into, _embedding_rows(exported, flat.signature)
+    if request.dataset is None:
+        chosen = random_feeds(flat.signature, RANDOM_SAMPLES, SEED, rows)
+        if request.random_calibration:
+            feeds_files.write(
+                into / "calibration", random_feeds(flat.signature, request.random_calibration, SEED + 1, rows)
+            )
+    else:
+        everything = bind(request.dataset, flat.signature)
+        feeds_files.write(into / "calibration", everything)
+        count = everything.count if request.samples is None else min(request.samples, everything.count)
+        chosen = everything.take(np.linspace(0, everything.count - 1, count).round().astype(np.intp))
+    feeds_files.write(into / "feeds", chosen)
+    return chosen
+
+
+def _embedding_rows(exported: Any, signature: Signature) -> dict[str, int]:
+    """How many rows the embeddings have that integer inputs go straight into."""
+    rows: dict[str, int] = {}
+    placeholders = list(exported.graph_signature.user_inputs)
+    for node in exported.graph.nodes:
+        if str(node.target) == "aten.embedding.default" and node.args[1].name in placeholders:
+            place = placeholders.index(node.args[1].name)
+            if place < len(signature.inputs):
+                rows[signature.inputs[place].name] = int(node.args[0].meta["val"].shape[0])
+    return rows
+
+
+def _write_reference(
+    network: Network,
+    exported: Any,
+    signature: Signature,
+    example_outputs: list[Any],
+    chosen: Feeds,
+    into: Path,
+    path: Path,
+) -> None:
+    """The source's own outputs, sample by sample."""
+    import torch
+
+    kept = [index for index, value in enumerate(example_outputs) if isinstance(value, torch.Tensor)]
+    collected: list[list[Any]] = [[] for _ in kept]
+    for sample in _samples(exported.example_inputs, chosen):
+        outputs = _leaves(_run(network, sample, path))
+        for place, index in enumerate(kept):
+            collected[place].append(outputs[index].detach().cpu().numpy())
+    arrays = {spec.name: np.stack(values) for spec, values in zip(signature.outputs, collected, strict=True)}
+    feeds_files.write(into, Feeds(arrays, chosen.labels, chosen.origin))
+
+
+def _samples(example: Any, chosen: Feeds) -> Iterator[Any]:
+    """Arguments for the source's own calling convention, one sample at a time."""
+    import torch
+    from torch.utils import _pytree
+
+    leaves, spec = _pytree.tree_flatten(example)
+    for sample in chosen.samples():
+        tensors = iter([torch.from_numpy(array.copy()) for array in sample.values()])
+        filled = [next(tensors) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+        yield _pytree.tree_unflatten(filled, spec)

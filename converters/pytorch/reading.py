@@ -1,0 +1,252 @@
+"""From a file of any PyTorch kind to something that runs."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from converters.pytorch import kinds, user_code, weights
+from converters.pytorch.kinds import Kind
+from edgekit.errors import ConversionError, UntrustedError, UsageError
+
+_READ_ERRORS = (RuntimeError, EOFError, OSError, ValueError, KeyError, AssertionError, zipfile.BadZipFile)
+
+
+@dataclass
+class Network:
+    """A model that runs, and what its file said about it.
+
+    Attributes:
+        kind: Of the file.
+        run: Callable on the inputs: an ``nn.Module``, a ``ScriptModule``, or the module of a program.
+        exported: The exported program, where the file holds one.
+        scripted: Whether ``run`` is TorchScript.
+        args, kwargs: Example inputs from the file, or ``None``.
+        notes: What a user should know.
+    """
+
+    kind: Kind
+    run: Any
+    exported: Any = None
+    scripted: bool = False
+    args: tuple[Any, ...] | None = None
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def read(path: Path, *, model_code: str | None, trust: bool) -> Network:
+    """Read a PyTorch file; call inside :func:`converters.pytorch.user_code.user_imports`.
+
+    Args:
+        path: The file.
+        model_code: ``--model``, or ``None``.
+        trust: Whether pickled code may run.
+
+    Raises:
+        UntrustedError: The file would run code.
+        UsageError: ``--model`` is needed, or of no use.
+        ConversionError: The file is damaged, or the user's code failed.
+    """
+    kind = kinds.identify(path)
+    if kind is None:
+        raise ConversionError(f"{path}: not a PyTorch file.")
+    if kind in (Kind.PT2, Kind.TORCHSCRIPT, Kind.SAVED):
+        kinds.check_archive(path)
+    readers: dict[Kind, Callable[[], Network]] = {
+        Kind.PT2: lambda: _read_program(path, trust),
+        Kind.TORCHSCRIPT: lambda: _read_torchscript(path),
+        Kind.SAVED: lambda: _read_saved(path, kind, model_code, trust),
+        Kind.LEGACY: lambda: _read_saved(path, kind, model_code, trust),
+        Kind.PICKLE: lambda: _read_pickle(path, model_code, trust),
+        Kind.SAFETENSORS: lambda: _read_safetensors(path, model_code),
+    }
+    return readers[kind]()
+
+
+def _read_program(path: Path, trust: bool) -> Network:
+    import torch
+
+    if not trust:
+        kinds.check_shape_expressions(path)
+        # torch.export.load falls back to unpickling anything; this switch of torch.load's forbids it.
+        os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        exported = torch.export.load(path)
+    except pickle.UnpicklingError as error:
+        raise _untrusted(path, error) from error
+    except Exception as error:  # the deserializer raises whatever the damaged place leads to
+        raise ConversionError(
+            f"{path}: torch {torch.__version__} cannot load this program: {_first_line(error)}",
+            hint="Programs load best with the torch release that saved them: export it again with this one.",
+        ) from error
+    finally:
+        os.environ.pop("TORCH_FORCE_WEIGHTS_ONLY_LOAD", None)
+    _refuse_training_mode(exported, path)
+    args, kwargs = exported.example_inputs or (None, {})
+    module = exported.module(check_guards=False)
+    return Network(Kind.PT2, module, exported=exported, args=args, kwargs=dict(kwargs))
+
+
+def _refuse_training_mode(exported: Any, path: Path) -> None:
+    """Batch statistics and dropout would make every run another one."""
+    positions = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
+    for node in exported.graph.nodes:
+        position = positions.get(str(node.target))
+        if position is not None and len(node.args) > position and node.args[position] is True:
+            raise ConversionError(
+                f"{path}: the program was exported in training mode ({node.target}).",
+                hint="torch.export.export(model.eval(), …)",
+            )
+
+
+def _read_torchscript(path: Path) -> Network:
+    import torch
+
+    try:
+        module = torch.jit.load(path, map_location="cpu").eval()
+    except RuntimeError as error:
+        raise ConversionError(f"{path}: torch cannot load this TorchScript archive: {_first_line(error)}") from error
+    return Network(Kind.TORCHSCRIPT, module, scripted=True, args=_traced_inputs(path))
+
+
+def _traced_inputs(path: Path) -> tuple[Any, ...] | None:
+    """Tensors shaped like the inputs that a module was traced with, or ``None`` for a scripted one.
+
+    The archive carries their shapes and dtypes, without the values, and torch.jit.load leaves them behind. They are
+    read with torch's own restricted unpickler, as torch.load(weights_only=True) does.
+    """
+    import torch
+    import torch.jit._pickle as tags
+    from torch import _weights_only_unpickler as unpickler
+
+    with zipfile.ZipFile(path) as archive:
+        name = next((name for name in archive.namelist() if name.endswith("/traced_inputs.pkl")), None)
+        if name is None:
+            return None
+        content = io.BytesIO(archive.read(name))
+
+    def blank_storage(identifier: tuple[Any, ...]) -> Any:
+        _, kind, _, _, count = identifier
+        size = torch._utils._element_size(kind.dtype)
+        blank = torch.UntypedStorage(count * size)
+        blank.fill_(0)
+        return torch.storage.TypedStorage(wrap_storage=blank, dtype=kind.dtype, _internal=True)
+
+    reader = unpickler.Unpickler(content, encoding="utf-8")
+    reader.persistent_load = blank_storage
+    # TorchScript's pickler tags containers; the functions that restore them only build lists and drop the tags.
+    with torch.serialization.safe_globals([item for item in vars(tags).values() if callable(item)]):
+        inputs = reader.load().get("forward")
+    if inputs is None:
+        return None
+    return tuple(torch.randn_like(item) if _is_float(item) else item for item in inputs)
+
+
+def _is_float(value: Any) -> bool:
+    return hasattr(value, "dtype") and bool(value.dtype.is_floating_point)
+
+
+def _read_saved(path: Path, kind: Kind, model_code: str | None, trust: bool) -> Network:
+    import torch
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if not trust:
+            raise _untrusted(path, error) from error
+        loaded = user_code.guarded(f"{path}: unpickling it", _unpickle_trusted, path, model_code)
+    except _READ_ERRORS as error:
+        raise ConversionError(f"{path}: torch.load cannot read it: {_first_line(error)}") from error
+    if isinstance(loaded, torch.nn.Module):
+        return Network(kind, loaded.eval())
+    state, key = weights.find_state_dict(loaded, str(path))
+    notes = [f"The weights were under {key!r}."] if key else []
+    return _with_weights(path, kind, state, model_code, notes)
+
+
+def _unpickle_trusted(path: Path, model_code: str | None) -> Any:
+    import torch
+
+    # A class defined in the script that saved it is looked up in __main__.
+    if model_code:
+        module, _ = user_code.import_code(model_code)
+        vars(sys.modules["__main__"]).update({n: v for n, v in vars(module).items() if not n.startswith("__")})
+    return torch.load(path, map_location="cpu", weights_only=False)
+
+
+def _read_pickle(path: Path, model_code: str | None, trust: bool) -> Network:
+    if not trust:
+        raise _untrusted(path, None)
+
+    def unpickle() -> Any:
+        with path.open("rb") as file:
+            return pickle.load(file)  # noqa: S301 - the user said --trust
+
+    loaded = user_code.guarded(f"{path}: unpickling it", unpickle)
+    import torch
+
+    if isinstance(loaded, torch.nn.Module):
+        return Network(Kind.PICKLE, loaded.eval())
+    state, _ = weights.find_state_dict(loaded, str(path))
+    return _with_weights(path, Kind.PICKLE, state, model_code, [])
+
+
+def _read_safetensors(path: Path, model_code: str | None) -> Network:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise ConversionError(f"{path}: not a complete safetensors file: {error}", hint="Copy it again.") from error
+    return _with_weights(path, Kind.SAFETENSORS, state, model_code, [])
+
+
+def _with_weights(
+    path: Path, kind: Kind, state: dict[str, Any], model_code: str | None, notes: list[str]
+) -> Network:
+    import torch
+
+    if model_code is None:
+        count = sum(item.numel() for item in state.values())
+        raise UsageError(
+            f"{path}: weights alone ({len(state)} tensors, {count:,} numbers: {', '.join(list(state)[:3])}, …); "
+            "the network they belong to is needed.",
+            hint=f"edgekit convert {path.name} --model FILE.py:NAME   (a class or function that returns the network)",
+        )
+    module = user_code.build(model_code)
+    if not isinstance(module, torch.nn.Module):
+        raise UsageError(
+            f"--model {model_code}: returned a {type(module).__name__}, not a torch.nn.Module.",
+            hint="Name the class of the network, or a function that returns an instance.",
+        )
+    notes += weights.load_into(module, state, str(path), model_code)
+    return Network(kind, module.eval(), notes=notes)
+
+
+def _untrusted(path: Path, error: Exception | None) -> UntrustedError:
+    """Names what would have run, in torch's own words where it has some."""
+    import torch
+
+    try:
+        needs = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (ValueError, RuntimeError, OSError, pickle.UnpicklingError):  # the old format cannot be scanned
+        needs = []
+    what = f" ({', '.join(needs[:5])})" if needs else f" ({_first_line(error)})" if error else ""
+    return UntrustedError(
+        f"{path}: a pickle that needs code of its own{what}. Loading it would run that code; nothing was run.",
+        hint="Add --trust if you know where the file comes from; "
+        "or save the weights alone: torch.save(model.state_dict(), 'weights.pt').",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

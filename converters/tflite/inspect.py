@@ -1,0 +1,175 @@
+"""What is in a TFLite file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from converters.facts import Contents, OperatorFacts, assemble, float_ones, unchecked_reading
+from converters.tflite._arithmetic import is_uncounted, macs, numbers_of
+from converters.tflite._file import Model, Operator, numbers, read, text
+from converters.tflite._sizes import Elements, elements_of
+from edgekit.types import FloatOperator, Signature, TensorSpec, to_json
+
+
+def inspect(path: str) -> dict[str, Any]:
+    """The facts of a TFLite file, as JSON of :class:`converters.facts.ModelFacts`. Runs in a child.
+
+    Raises:
+        ConversionError: The file is truncated or damaged.
+    """
+    with unchecked_reading(Path(path), "TFLite", "ai-edge-litert"):
+        model = read(Path(path))
+        facts = assemble(
+            _contents(model),
+            format="TFLite",
+            kind=f"TFLite model, schema version {model.raw.version}",
+            signature=_signature(model),
+            producer=text(model.raw.description),
+            metadata=_metadata(model.raw),
+            notes=_notes(model),
+        )
+    found: dict[str, Any] = to_json(facts)
+    return found
+
+
+def float_operators(path: Path) -> list[FloatOperator]:
+    """The operators that compute in floating point, data movement and conversions left out.
+
+    An operator with 8-bit weights and float activations counts as quantized, as LiteRT quantizes its input
+    at run time; one whose weights are dequantized first does not.
+
+    Raises:
+        ConversionError: The file is truncated or damaged.
+    """
+    with unchecked_reading(path, "TFLite", "ai-edge-litert"):
+        return list(float_ones(_operators(read(path))))
+
+
+def _contents(model: Model) -> Contents:
+    stored = model.stored().values()
+    by_dtype: dict[str, int] = {}
+    for tensor in stored:
+        by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + tensor.stored_bytes
+    dynamic_batch = any(spec.shape[:1] == (None,) for spec in _signature(model).inputs)
+    return Contents(
+        operators=_operators(model),
+        parameters=sum(tensor.elements for tensor in stored if tensor.is_weight),
+        weights_bytes_by_dtype=by_dtype,
+        uncounted=[item.kind for item in model.subgraphs[model.entry] if is_uncounted(item.kind)],
+        assumption="dynamic batch taken as 1" if dynamic_batch else "",
+    )
+
+
+def _signature(model: Model) -> Signature:
+    """Names from the first SignatureDef, order from the subgraph.
+
+    A SignatureDef sorts its tensors by name, so ``args_10`` comes before ``args_2`` there.
+    """
+    graph, tensors = model.raw.subgraphs[model.entry], model.tensors[model.entry]
+    definition = model.raw.signatureDefs[0] if model.raw.signatureDefs else None
+
+    def specs(indices: Any, maps: Any) -> tuple[TensorSpec, ...]:
+        order = {index: place for place, index in enumerate(numbers(indices))}
+        # Two names may stand for one tensor, so this keeps a name per entry, not per tensor.
+        named = [(entry.tensorIndex, text(entry.name)) for entry in maps or ()]
+        named.sort(key=lambda entry: order.get(entry[0], len(order)))
+        pairs = named or [(index, tensors[index].name) for index in order]
+        return tuple(TensorSpec(name, tensors[index].sizes, tensors[index].dtype) for index, name in pairs)
+
+    return Signature(
+        specs(graph.inputs, definition and definition.inputs),
+        specs(graph.outputs, definition and definition.outputs),
+    )
+
+
+def _operators(model: Model) -> list[OperatorFacts]:
+    # Operators of other subgraphs count where a composite calls them.
+    elements = elements_of(model, model.entry)
+    return [
+        _operator_facts(item, model, elements if index == model.entry else None)
+        for index, graph in enumerate(model.subgraphs)
+        for item in graph
+    ]
+
+
+def _operator_facts(item: Operator, model: Model, elements: Elements | None) -> OperatorFacts:
+    weights = max(item.weights, key=lambda tensor: tensor.elements, default=None)
+    computes, activations = numbers_of(item, weights)
+    return OperatorFacts(
+        operator=item.kind,
+        name=_source_name(item),
+        computes=computes,
+        weights=weights.dtype if weights else "",
+        activations=activations,
+        macs=macs(item, elements, model) if elements is not None else 0,
+        macs_unknown="a size of it is only known at run time",
+    )
+
+
+def _source_name(item: Operator) -> str:
+    """The module path that litert-torch keeps in tensor names, else the first of the joined names.
+
+    Graph outputs are renamed, so where the output tells nothing the operator's weights may.
+    """
+    candidates = [tensor.name for tensor in item.outputs + item.weights]
+    for name in candidates:
+        path = module_path(name)
+        if path:
+            return path
+    if not candidates:
+        return ""
+    # The number behind a location tells the operators of one module apart. Of TensorFlow's joined names the
+    # first is the operator that the others were fused into.
+    return candidates[0] if _locations(candidates[0]) else candidates[0].split(";")[0]
+
+
+def module_path(tensor_name: str) -> str:
+    """``block.conv`` from ``m.Net/m.Block_block/torch.nn.Conv2d_conv;1``; empty when there is no such path.
+
+    litert-torch writes ``module.Class_attribute`` per level, and joins what was fused with ``;``. A class
+    name with an underscore cannot be told from its attribute; the first underscore is taken.
+    """
+    paths = []
+    for levels in _locations(tensor_name):
+        attributes = [level.rpartition(".")[2].partition("_")[2] for level in levels[1:]]
+        paths.append(".".join(filter(None, attributes)))
+    deepest = max((path.count(".") for path in paths if path), default=0)
+    return "+".join(dict.fromkeys(path for path in paths if path and path.count(".") == deepest))
+
+
+def _locations(tensor_name: str) -> list[list[str]]:
+    """The levels of each location of litert-torch in a name; each level carries its Python module."""
+    parts = [part.split("/") for part in re.split(r";\d*", tensor_name) if part]
+    return [levels for levels in parts if all("." in level for level in levels)]
+
+
+def _metadata(raw: Any) -> dict[str, str]:
+    """Metadata that is text, and the size of what is not."""
+    found = {}
+    for entry in raw.metadata or ():
+        data = raw.buffers[entry.buffer].data
+        content = b"" if data is None else bytes(data).rstrip(b"\0")
+        readable = content.isascii() and content.decode("ascii").isprintable()
+        found[text(entry.name)] = content.decode("ascii") if readable else f"({len(content)} bytes, binary)"
+    return found
+
+
+def _notes(model: Model) -> list[str]:
+    kinds = {item.kind for graph in model.subgraphs for item in graph}
+    custom = sorted(kind.removeprefix("custom:") for kind in kinds if kind.startswith("custom:"))
+    flex = [name for name in custom if name.startswith("Flex")]
+    other = [name for name in custom if not name.startswith("Flex")]
+    notes = []
+    if flex:
+        notes.append(f"Needs the Flex delegate (TensorFlow kernels) for {', '.join(flex)}.")
+    if other:
+        notes.append(f"Needs custom operators that the runtime must register: {', '.join(other)}.")
+    signatures = [text(item.signatureKey) for item in model.raw.signatureDefs or ()]
+    if len(signatures) > 1:
+        notes.append(
+            f"Has {len(signatures)} signatures ({', '.join(signatures)}); inputs, outputs and MACs are those "
+            f"of {signatures[0]}, operators and weights those of the whole file."
+        )
+    return notes

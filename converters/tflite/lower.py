@@ -1,0 +1,91 @@
+"""torch.export -> TFLite, through litert-torch."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from converters.graph import TFLITE, TORCH_EXPORT, StepResult
+from converters.torch_export import operators
+from converters.torch_export import program as programs
+from edgekit.errors import ConversionError
+from edgekit.plugins import Step
+from edgekit.types import Signature, from_json
+
+
+def lower(
+    source: str, output: str, scheme: str, signature: dict[str, object], calibration: str | None
+) -> StepResult:
+    """Lower a program to a float TFLite file whose signature has the user's names.
+
+    Raises:
+        UnsupportedError: Operators without a lowering, all of them listed.
+    """
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    import litert_torch
+
+    logging.disable(logging.WARNING)
+    exported = programs.load(source)
+    names = from_json(Signature, signature)
+    example = programs.example_inputs(exported)
+    inputs = {spec.name: value for spec, value in zip(names.inputs, example, strict=True)}
+    module = _named(exported.module(check_guards=False), names)
+    try:
+        model = litert_torch.signature("serving_default", module, sample_kwargs=inputs).convert(
+            strict_export=False
+        )
+    except Exception as error:  # the converter raises whatever MLIR said
+        operators.check(exported, "TFLite", _unsupported(exported))
+        raise ConversionError(f"litert-torch: {type(error).__name__}: {_first_line(error)}") from error
+    model.export(output)
+    notes = [
+        f"Input {spec.name!r} is int32 in the file: TFLite runtimes take no int64."
+        for spec in names.inputs
+        if spec.dtype == "int64"
+    ]
+    return {"stayed_float": [], "undelegated": [], "notes": notes, "packages": ["litert-torch", "torch"]}
+
+
+def _named(module: Any, signature: Signature) -> Any:
+    """The same module, returning a dictionary: the converter makes the file's names from its keys.
+
+    Its inputs have their names already (:func:`converters.torch_export.program.flatten`). A wrapper would do the
+    same, but would take the module paths off the operators, which name them in the file.
+    """
+    import torch
+
+    (output,) = (node for node in module.graph.nodes if node.op == "output")
+    names = [spec.name for spec in signature.outputs]
+    output.args = (dict(zip(names, output.args[0], strict=True)),)
+    module.graph.set_codegen(torch.fx.graph.CodeGen())
+    return torch.fx.GraphModule(module, module.graph)
+
+
+def _unsupported(exported: Any) -> list[Any]:
+    """All nodes for which litert-torch has no lowering, after the decompositions that it runs before."""
+    from litert_torch import fx_infra
+    from litert_torch.backend import lowerings
+
+    decomposed = fx_infra.safe_run_decompositions(exported, fx_infra.decomp.pre_convert_decomp(), can_skip=False)
+    decomposed = fx_infra.safe_run_decompositions(decomposed, fx_infra.decomp.pre_lower_decomp(), can_skip=False)
+    calls = (node for node in decomposed.graph.nodes if node.op == "call_function")
+    return [node for node in calls if operators.is_aten(node) and lowerings.lookup(node.target) is None]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0][:300]
+
+
+STEPS = (
+    Step(
+        name="torch.export -> TFLite",
+        source=TORCH_EXPORT,
+        target=TFLITE,
+        schemes=(("float32", "float32"),),
+        entry="converters.tflite.lower:lower",
+        preload=("torch", "litert_torch"),
+        packages=("litert_torch", "ai_edge_litert"),
+        extra="tflite",
+    ),
+)

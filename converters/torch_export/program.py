@@ -1,0 +1,177 @@
+"""The normal shape of a program: flat tensors in and out, safe names, BatchNorm folded, ready for every target.
+
+``torch.export`` programs differ in how they were made: nested inputs, parameter names that start with a digit (which
+ExecuTorch's XNNPACK passes cannot digest), BatchNorm in several spellings. Here they become one kind.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from converters.torch_export.batch_norm import fold
+from edgekit.errors import ConversionError, UnsupportedError
+from edgekit.types import Signature, TensorSpec
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A program with tensors in and tensors out.
+
+    Attributes:
+        module: ``torch.fx.GraphModule`` that takes the inputs in order and returns a tuple.
+        signature: With the names a user knows.
+        notes: What was changed, a sentence each.
+    """
+
+    module: Any
+    signature: Signature
+    notes: tuple[str, ...]
+
+
+def flatten(exported: Any, outputs: list[Any], input_names: list[str] | None = None) -> Flat:
+    """Bring a program into its normal shape.
+
+    Args:
+        exported: ``torch.export.ExportedProgram`` with example inputs.
+        outputs: What the program returned for them, flattened: gives dtypes and shapes.
+        input_names: In place of the program's own, where those are not the user's.
+
+    Raises:
+        UnsupportedError: It changes its own buffers, or returns no tensor.
+    """
+    import torch
+
+    mutated = exported.graph_signature.buffers_to_mutate
+    if mutated:
+        raise UnsupportedError(
+            f"The model changes its own state at every run ({', '.join(sorted(set(mutated.values()))[:5])}).",
+            hint="Make the state an input and an output of forward(), or export the model in eval mode.",
+        )
+    module = exported.module(check_guards=False)
+    inputs = _strip_containers(module, exported, input_names)
+    names = _output_names(exported)
+    notes = fold(module)
+    module = _with_safe_names(module)
+    chosen = [index for index, value in enumerate(outputs) if isinstance(value, torch.Tensor)]
+    signature = Signature(
+        inputs=tuple(inputs),
+        outputs=tuple(_spec(_distinct(names[i], inputs), outputs[i]) for i in chosen),
+    )
+    return Flat(module, signature, tuple(notes))
+
+
+def _strip_containers(module: Any, exported: Any, names: list[str] | None) -> list[TensorSpec]:
+    """Replace the calling convention of a program's module by flat placeholders and a flat tuple."""
+    import torch
+    from torch.utils import _pytree
+
+    module.graph.set_codegen(torch.fx.graph.CodeGen())
+    values = _pytree.tree_leaves(exported.example_inputs)
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    specs: list[TensorSpec] = []
+    for node, value in zip(placeholders, values, strict=True):
+        if isinstance(value, torch.Tensor):
+            if names is not None:
+                node.target = names[len(specs)]
+            specs.append(_spec(str(node.target), value))
+            continue
+        # A number or a flag was specialized at export; it is no input of the converted file.
+        if node.users:
+            raise UnsupportedError(f"Input {node.target!r} is a {type(value).__name__}, not a tensor.")
+        module.graph.erase_node(node)
+    (output,) = (node for node in module.graph.nodes if node.op == "output")
+    tensors = tuple(item for item in output.args[0] if isinstance(item, torch.fx.Node))
+    if not tensors:
+        raise UnsupportedError("The model returns no tensor.")
+    output.args = (tensors,)
+    module.recompile()
+    return specs
+
+
+def _output_names(exported: Any) -> list[str]:
+    """``output``, ``output_0``…, or the keys of a dict or data class that forward() returns."""
+    from torch.utils import _pytree
+
+    spec = exported.call_spec.out_spec
+    tree = _pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    paths, _ = _pytree.tree_flatten_with_path(tree)
+    names = []
+    for path, _leaf in paths:
+        parts = [re.sub(r"^_+|_+$", "", re.sub(r"\W+", "_", str(key))) for key in path]
+        joined = "_".join(part for part in parts if part)
+        names.append("output" if not joined else f"output_{joined}" if joined[0].isdigit() else joined)
+    return names
+
+
+def _distinct(name: str, inputs: list[TensorSpec]) -> str:
+    return f"{name}_out" if name in {spec.name for spec in inputs} else name
+
+
+def _spec(name: str, value: Any) -> TensorSpec:
+    return TensorSpec(name, tuple(int(size) for size in value.shape), str(value.dtype).removeprefix("torch."))
+
+
+def _with_safe_names(module: Any) -> Any:
+    """The same graph over flat, valid attribute names: ``0.weight`` becomes ``p_0_weight``."""
+    import torch
+
+    root = torch.nn.Module()
+    renamed: dict[str, str] = {}
+    for node in module.graph.nodes:
+        if node.op != "get_attr":
+            continue
+        target = str(node.target)
+        if target not in renamed:
+            name = "p_" + re.sub(r"\W", "_", target)
+            while hasattr(root, name):
+                name += "_"
+            value = _attribute(module, target)
+            if isinstance(value, torch.Tensor):
+                root.register_buffer(name, value.detach().contiguous())
+            else:
+                setattr(root, name, value)
+            renamed[target] = name
+        node.target = renamed[target]
+    return torch.fx.GraphModule(root, module.graph)
+
+
+def _attribute(module: Any, target: str) -> Any:
+    for part in target.split("."):
+        module = getattr(module, part)
+    return module
+
+
+def export(module: Any, args: tuple[Any, ...]) -> Any:
+    """Export a flat module again; parameters and inputs keep their names, nodes their stack traces."""
+    import torch
+
+    return torch.export.export(module, args, strict=False)
+
+
+def save(exported: Any, path: Path) -> None:
+    """Write a program."""
+    import torch
+
+    torch.export.save(exported, path)
+
+
+def load(path: str) -> Any:
+    """The program that :func:`save` wrote.
+
+    Raises:
+        ConversionError: It has no example inputs.
+    """
+    import torch
+
+    exported = torch.export.load(path)
+    if exported.example_inputs is None:
+        raise ConversionError(f"{path}: a program without example inputs.")
+    return exported
+
+
+def example_inputs(exported: Any) -> tuple[Any, ...]:
+    """Its example inputs, contiguous: ExecuTorch refuses the odd strides of views with sizes of 1."""
+    return tuple(value.detach().clone().contiguous() for value in exported.example_inputs[0])

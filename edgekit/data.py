@@ -1,0 +1,291 @@
+"""Data files: what users calibrate, verify and measure with.
+
+:func:`load` reads a file or folder into named arrays; :func:`bind` fits them to a model's signature, and refuses with
+expected and found where they do not fit. No framework is imported here; formats that need one are read in a child.
+"""
+
+from __future__ import annotations
+
+import difflib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgekit import feeds
+from edgekit.errors import DataError
+from edgekit.feeds import Array, Feeds
+from edgekit.types import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    from edgekit.jobs import Workers
+
+LABEL_NAMES = ("labels", "label", "y", "targets")
+RANDOM = "random"
+RANDOM_SAMPLES = 8
+SEED = 20_261_122
+_NHWC_TO_NCHW = {2: (1, 0), 3: (2, 0, 1), 4: (3, 0, 1, 2)}
+_NCHW_TO_NHWC = {2: (1, 0), 3: (1, 2, 0), 4: (1, 2, 3, 0)}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Named arrays as a file holds them, samples along the first axis.
+
+    Attributes:
+        origin: The path, as typed.
+        arrays: Name to array.
+        one_file_each: They are the ``.npy`` files of a folder, so each may be one sample.
+    """
+
+    origin: str
+    arrays: Mapping[str, Array]
+    one_file_each: bool = False
+
+    def save(self, folder: Path) -> Path:
+        """Write it where a child can open it with :meth:`open`."""
+        origin = ("*" if self.one_file_each else " ") + self.origin
+        return feeds.write(folder, Feeds(self.arrays, origin=origin))
+
+    @staticmethod
+    def open(folder: Path) -> Dataset:
+        """The data set that :meth:`save` wrote."""
+        saved = feeds.read(folder)
+        return Dataset(saved.origin[1:], saved.arrays, saved.origin[0] == "*")
+
+
+def load(path: str, scratch: Path, workers: Workers) -> Dataset:
+    """Read a data file or folder.
+
+    Args:
+        path: ``.npz``, ``.npy``, a ``torch.save`` file of tensors, ``.safetensors``, or a folder of ``.npy`` or
+            ``.npz`` files. Told apart by content.
+        scratch: Folder for what a child extracts.
+        workers: Runs that child.
+
+    Raises:
+        DataError: It is missing, empty, damaged or of another kind.
+    """
+    place = Path(path)
+    if not place.exists():
+        near = difflib.get_close_matches(place.name, _names_beside(place), n=3)
+        raise DataError(
+            f"--data {path}: no such file or folder.",
+            hint=f"Did you mean {', '.join(near)}?" if near else "Give an .npz file with one array per input.",
+        )
+    arrays = _read_folder(place) if place.is_dir() else _read_file(place, scratch, workers)
+    if not arrays:
+        raise DataError(f"--data {path}: there is no array in it.")
+    for name, array in arrays.items():
+        if array.size == 0:
+            raise DataError(f"--data {path}: array {name!r} is empty, shape {list(array.shape)}.")
+    return Dataset(path, arrays, place.is_dir() and not any(place.glob("*.npz")))
+
+
+def _names_beside(place: Path) -> list[str]:
+    return [item.name for item in place.parent.iterdir()] if place.parent.is_dir() else []
+
+
+def _read_folder(place: Path) -> dict[str, Array]:
+    chunks = [_read_numpy(file) for file in sorted(place.glob("*.npz"))]
+    if not chunks:
+        return {file.stem: _read_numpy(file)[""] for file in sorted(place.glob("*.npy"))}
+    for chunk in chunks[1:]:
+        if set(chunk) != set(chunks[0]):
+            raise DataError(f"--data {place}: its .npz files hold different arrays: {set(chunk) ^ set(chunks[0])}.")
+    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def _read_file(place: Path, scratch: Path, workers: Workers) -> dict[str, Array]:
+    from edgekit.jobs import Job
+
+    if place.stat().st_size == 0:
+        raise DataError(f"--data {place}: the file is empty.")
+    with place.open("rb") as file:
+        start = file.read(9)
+    if start.startswith(b"\x93NUMPY"):
+        return {"x": _read_numpy(place)[""]}
+    if zipfile.is_zipfile(place):
+        with zipfile.ZipFile(place) as archive:
+            if all(name.endswith(".npy") for name in archive.namelist()):
+                return _read_numpy(place)
+    elif start[:2] == b"PK":
+        raise DataError(f"--data {place}: a zip archive that is cut short or damaged.", hint="Copy it again.")
+    reader = "safetensors" if start[8:9] == b"{" else "torch_tensors"
+    job = Job(
+        f"{place.name}: read tensors",
+        f"converters.datasets:{reader}",
+        {"path": str(place), "into": str(scratch / "tensors")},
+        preload=() if reader == "safetensors" else ("torch",),
+    )
+    return dict(feeds.read(Path(workers.call(job))).arrays)
+
+
+def _read_numpy(place: Path) -> dict[str, Array]:
+    """Arrays of an ``.npz`` by name, or of an ``.npy`` under the empty name."""
+    try:
+        loaded = np.load(place, allow_pickle=False)
+        return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        hint = "Arrays of Python objects are pickles; save numbers: np.savez(file, x=np.stack(list))."
+        raise DataError(f"--data {place}: {error}", hint=hint if "pickle" in str(error) else "") from error
+
+
+def bind(dataset: Dataset, signature: Signature) -> Feeds:
+    """Fit a data set to a model.
+
+    Arrays are matched by the names of the inputs; a single input also takes ``x`` or the only array that is not
+    labels. Samples lie along the first axis: an array of ``(N, *shape[1:])`` fills a batch dimension, one of
+    ``(N, *shape)`` a model without one.
+
+    Returns:
+        Arrays of shape ``(samples, *input shape)``, in the order of the signature, with labels where there are.
+
+    Raises:
+        DataError: Names expected and found array, shape, dtype or layout.
+    """
+    chosen = _choose(dataset, signature.inputs)
+    label_name = next((name for name in LABEL_NAMES if name in dataset.arrays and name not in chosen.values()), None)
+    bound: dict[str, Array] = {}
+    labels = None if label_name is None else dataset.arrays[label_name]
+    for spec in signature.inputs:
+        array = dataset.arrays[chosen[spec.name]] if chosen else _stack(dataset, spec)
+        where = f"--data {dataset.origin}: array {chosen[spec.name]!r}" if chosen else f"--data {dataset.origin}"
+        bound[spec.name] = _fit_shape(_fit_dtype(array, spec, where), spec, where)
+    counts = {name: len(array) for name, array in bound.items()}
+    if len(set(counts.values())) > 1:
+        raise DataError(f"--data {dataset.origin}: the inputs have different numbers of samples: {counts}.")
+    unused = set(dataset.arrays) - set(chosen.values()) - {label_name} if chosen else set()
+    count = next(iter(counts.values()))
+    origin = f"{count} samples of {dataset.origin}" + (f", not used: {', '.join(sorted(unused))}" if unused else "")
+    batch = next(iter(bound.values())).shape[1] if labels is not None and _batched(signature) else 1
+    return Feeds(bound, None if labels is None else _fit_labels(labels, count, batch, dataset.origin), origin)
+
+
+def _batched(signature: Signature) -> bool:
+    return bool(signature.inputs[0].shape)
+
+
+def _choose(dataset: Dataset, inputs: tuple[TensorSpec, ...]) -> dict[str, str]:
+    """Input name to array name; empty when the files of a folder are the samples of the one input."""
+    names = [spec.name for spec in inputs]
+    if all(name in dataset.arrays for name in names):
+        return {name: name for name in names}
+    others = [name for name in dataset.arrays if name not in LABEL_NAMES]
+    if len(names) == 1:
+        if dataset.one_file_each and len(others) > 1:
+            return {}
+        only = "x" if "x" in dataset.arrays else others[0] if len(others) == 1 else None
+        if only is not None:
+            return {names[0]: only}
+    if [f"arr_{index}" for index in range(len(names))] == others:  # np.savez without names
+        return dict(zip(names, others, strict=True))
+    expected = ", ".join(str(spec) for spec in inputs)
+    found = ", ".join(f"{name}: {array.dtype}{list(array.shape)}" for name, array in dataset.arrays.items())
+    raise DataError(
+        f"--data {dataset.origin}: no array for each input. Expected {expected}; found {found}.",
+        hint=f"np.savez('data.npz', {', '.join(f'{name}=…' for name in names)}, labels=…)",
+    )
+
+
+def _stack(dataset: Dataset, spec: TensorSpec) -> Array:
+    """The files of a folder as samples of one input, in the order of their names."""
+    files = {name: array for name, array in dataset.arrays.items() if name not in LABEL_NAMES}
+    shapes = {array.shape for array in files.values()}
+    if len(shapes) > 1:
+        raise DataError(f"--data {dataset.origin}: its files differ in shape: {sorted(map(list, shapes))}.")
+    shape = next(iter(shapes))
+    join = np.concatenate if len(shape) == len(spec.shape) else np.stack
+    joined: Array = join(list(files.values()))
+    return joined
+
+
+def _fit_dtype(array: Array, spec: TensorSpec, where: str) -> Array:
+    """The array in the input's dtype, where that loses nothing a user would miss."""
+    wanted = np.dtype(spec.dtype)
+    if array.dtype == wanted:
+        fitted = array
+    elif array.dtype.kind == wanted.kind == "f":
+        fitted = array.astype(wanted)
+    elif array.dtype.kind in "iu" and wanted.kind in "iu":
+        fitted = array.astype(wanted)
+        if not np.array_equal(fitted, array):
+            raise DataError(f"{where}: {array.dtype} values that do not fit input {spec.name!r} of {wanted}.")
+    else:
+        images = " Images in 0-255 need the scaling of the training: x.astype('float32') / 255." * (wanted.kind == "f")
+        raise DataError(
+            f"{where}: expected {wanted} for input {spec.name!r}, found {array.dtype}.",
+            hint=f"Save it as {wanted}, preprocessed as in training.{images}",
+        )
+    if fitted.dtype.kind == "f" and not np.isfinite(fitted).all():
+        bad = int((~np.isfinite(fitted)).sum())
+        raise DataError(f"{where}: {bad} values are not finite (NaN or infinite).")
+    return fitted
+
+
+def _fit_shape(array: Array, spec: TensorSpec, where: str) -> Array:
+    shape, found = spec.shape, array.shape
+    if len(found) == len(shape) and shape and _fits(found[1:], shape[1:]):
+        batch = shape[0] or 1
+        count = found[0] // batch
+        if count == 0:
+            raise DataError(f"{where}: {found[0]} samples are fewer than the model's batch of {batch}.")
+        return array[: count * batch].reshape(count, batch, *found[1:])
+    if len(found) == len(shape) + 1 and _fits(found[1:], shape):
+        return array
+    if shape and shape[0] in (1, None) and _fits(found, shape[1:]):
+        return array[None, None]
+    wanted = "[N," + ",".join("?" if size is None else str(size) for size in shape[1:]) + "]"
+    raise DataError(
+        f"{where}: expected shape {wanted} for input {spec.name!r}, found {list(found)}.", hint=_layout_hint(found, spec)
+    )
+
+
+def _layout_hint(found: tuple[int, ...], spec: TensorSpec) -> str:
+    """Says so when a transposition would make it fit."""
+    inner = found[1:]
+    for order, names in ((_NHWC_TO_NCHW, "channels last"), (_NCHW_TO_NHWC, "channels first")):
+        axes = order.get(len(inner))
+        if axes and _fits(tuple(inner[axis] for axis in axes), spec.shape[1:]):
+            full = ", ".join(str(axis + 1) for axis in axes)
+            return f"The data is {names} and the model is not: x.transpose(0, {full})."
+    return "Samples go along the first axis, each of the model's own shape."
+
+
+def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(found) == len(wanted) and all(b in (a, None) for a, b in zip(found, wanted, strict=True))
+
+
+def _fit_labels(labels: Array, count: int, batch: int, origin: str) -> Array:
+    flat = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if flat.ndim != 1 or flat.dtype.kind not in "iu":
+        raise DataError(
+            f"--data {origin}: labels must be whole numbers of shape [N], found {labels.dtype}{list(labels.shape)}.",
+            hint="For one-hot labels: labels.argmax(1).",
+        )
+    if len(flat) // batch != count:
+        raise DataError(f"--data {origin}: {len(flat)} labels for {count * batch} samples.")
+    return flat[: count * batch].reshape(count, batch)
+
+
+def random_feeds(signature: Signature, count: int, seed: int, upper: Mapping[str, int]) -> Feeds:
+    """Seeded random samples: standard normal, or whole numbers below ``upper[name]`` (2 where it is not given).
+
+    Args:
+        signature: Dynamic dimensions count as 1.
+        count: Number of samples.
+        seed: Of NumPy's default generator.
+        upper: Exclusive bound per integer input, such as the rows of an embedding.
+    """
+    generator = np.random.default_rng(seed)
+    arrays: dict[str, Array] = {}
+    for spec in signature.inputs:
+        shape = (count, *(size or 1 for size in spec.shape))
+        if np.dtype(spec.dtype).kind == "f":
+            arrays[spec.name] = generator.standard_normal(shape).astype(spec.dtype)
+        else:
+            arrays[spec.name] = generator.integers(0, upper.get(spec.name, 2), shape).astype(spec.dtype)
+    return Feeds(arrays, origin=f"{count} random samples, seed {seed}")

@@ -1,0 +1,59 @@
+"""Files that a user names."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from edgekit.errors import UsageError
+
+
+def existing_file(path: str | Path) -> Path:
+    """The path, once it is known to be a readable file with something in it.
+
+    Args:
+        path: As the user typed it.
+
+    Raises:
+        UsageError: It is missing, a folder, empty or unreadable.
+    """
+    place = Path(path)
+    if place.is_dir():
+        raise UsageError(f"{path}: this is a folder; a model file is expected.", hint=_files_in(place))
+    if not place.exists():
+        raise UsageError(f"{path}: no such file.", hint=_names_like(place))
+    if not place.is_file():
+        raise UsageError(f"{path}: not a regular file.", hint="Copy its content to a file first.")
+    if not os.access(place, os.R_OK):
+        raise UsageError(
+            f"{path}: you may not read this file.", hint=f"chmod u+r {path}   (or ask its owner)"
+        )
+    if place.stat().st_size == 0:
+        raise UsageError(f"{path}: the file is empty.", hint="Copy or download it again; 0 bytes arrived.")
+    return place
+
+
+def _files_in(folder: Path) -> str:
+    try:
+        names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    except PermissionError:
+        return "Name a file in it."
+    return (
+        f"Name a file in it: {', '.join(names[:6])}{'…' if len(names) > 6 else ''}"
+        if names
+        else "It has no files."
+    )
+
+
+def _names_like(missing: Path) -> str:
+    """What the folder holds under a similar name."""
+    folder = missing.parent
+    if not folder.is_dir():
+        return f"There is no folder {folder} either."
+    try:
+        names = [entry.name for entry in folder.iterdir()]
+    except PermissionError:
+        return f"You may not list the folder {folder}."
+    near = difflib.get_close_matches(missing.name, names, n=3)
+    return f"Did you mean {', '.join(str(folder / name) for name in near)}?" if near else ""

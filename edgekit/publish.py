@@ -1,0 +1,137 @@
+"""Where results go: names, checks before the work, and an atomic move after it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit.errors import UsageError
+from edgekit.types import SCHEMA_VERSION, Artifact, to_json
+
+# Names that Windows keeps for devices; a file called so could not be copied there (Microsoft, "Naming Files").
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Final place of one artifact; its sidecar lies beside it."""
+
+    path: Path
+
+    @property
+    def sidecar(self) -> Path:
+        """The JSON file that tells what the artifact is."""
+        return self.path.with_name(self.path.name + ".json")
+
+
+def destinations(
+    model: Path, wanted: Iterable[tuple[str, str, str]], output: Path | None, force: bool, keep: Iterable[Path]
+) -> list[Destination]:
+    """Decide on names, and refuse before any work what could not be written after it.
+
+    Args:
+        model: The source file; its stem names the results.
+        wanted: Target, scheme and suffix of each artifact.
+        output: ``--output``: a folder, or a file when one artifact is made; the current folder when ``None``.
+        force: Whether existing files may be replaced.
+        keep: Files that must survive: the model, the data.
+
+    Raises:
+        UsageError: A name is taken, reserved or cannot be written.
+    """
+    names = [f"{model.stem}.{scheme}{suffix}" for _, scheme, suffix in wanted]
+    suffixes = [suffix for _, _, suffix in wanted]
+    if output is not None and _is_file_name(output, suffixes):
+        if len(names) > 1:
+            raise UsageError(
+                f"--output {output}: one file name for {len(names)} files.", hint="Name a folder: --output out/"
+            )
+        if output.suffix != suffixes[0]:
+            raise UsageError(
+                f"--output {output}: the file will be {suffixes[0]}, not {output.suffix}.",
+                hint=f"--output {output.with_suffix(suffixes[0])}",
+            )
+        paths = [output]
+    else:
+        paths = [(output or Path()) / name for name in names]
+    _make_folder(paths[0].parent, output)
+    kept = {file.resolve() for file in keep}
+    for path in paths:
+        _check(path, force, kept)
+    return [Destination(path) for path in paths]
+
+
+def _is_file_name(output: Path, suffixes: list[str]) -> bool:
+    known = {".tflite", ".onnx", ".pte", *suffixes}
+    return not output.is_dir() and output.suffix in known
+
+
+def _make_folder(folder: Path, output: Path | None) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {output}: cannot make the folder {folder}: {error.strerror}.") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{'--output ' + str(output) if output else 'The current folder'}: nothing can be written to "
+            f"{folder.absolute()}.",
+            hint="Choose another place: --output FOLDER",
+        )
+
+
+def _check(path: Path, force: bool, kept: set[Path]) -> None:
+    if path.name.partition(".")[0].lower() in _RESERVED:
+        raise UsageError(
+            f"{path}: {path.name.partition('.')[0]!r} is a reserved name on Windows.", hint="Choose another: --output NAME"
+        )
+    for file in (path, Destination(path).sidecar):
+        if file.resolve() in kept:
+            raise UsageError(f"{file}: the result would replace a file it is made from.", hint="--output FOLDER")
+        if file.is_dir():
+            raise UsageError(f"{file}: this is a folder.", hint="Choose another name: --output NAME")
+        if file.exists() and not force:
+            raise UsageError(f"{file} exists already.", hint="Add --force to replace it, or --output FOLDER.")
+
+
+def publish(made: Path, destination: Destination, artifact: Artifact, source: dict[str, str]) -> None:
+    """Move an artifact and its sidecar to their final names, each in one step.
+
+    Args:
+        made: The finished file in the scratch folder.
+        destination: Where it goes.
+        artifact: What the sidecar tells.
+        source: Facts about the source file, for the sidecar.
+
+    Raises:
+        UsageError: The disk is full or the folder cannot be written; no partial file is left.
+    """
+    content = {"schema_version": SCHEMA_VERSION, "source": source, "artifact": to_json(artifact)}
+    # The sidecar first: a model file is never seen without one.
+    _replace(destination.sidecar, lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
+    _replace(destination.path, lambda partial: shutil.copyfile(made, partial))
+
+
+def _replace(final: Path, write: Callable[[Path], object]) -> None:
+    partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(final)
+    except OSError as error:
+        raise UsageError(
+            f"{final}: cannot be written: {error.strerror}.", hint="Make room or choose another place: --output FOLDER"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

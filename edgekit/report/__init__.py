@@ -1,0 +1,1 @@
+"""Reports for people. JSON is :func:`edgekit.types.to_json`."""

@@ -1,0 +1,121 @@
+"""Opening a source model: in one short-lived child, which leaves a code-free program and reference outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekit import registry
+from edgekit.data import Dataset
+from edgekit.errors import UnsupportedError
+from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers
+from edgekit.plugins import Source
+from edgekit.types import Signature, from_json
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to read a source.
+
+    Attributes:
+        model_code: ``FILE.py:NAME`` or ``package.module:NAME``: what builds the network.
+        trust: Whether code inside the file may run.
+        inputs: ``NAME=1,3,224,224[:dtype]``, as typed.
+        timeout_s: Time limit of each child.
+    """
+
+    model_code: str | None = None
+    trust: bool = False
+    inputs: tuple[str, ...] = ()
+    timeout_s: float = DEFAULT_TIMEOUT_S
+
+
+@dataclass(frozen=True)
+class OpenedSource:
+    """What the child left.
+
+    Attributes:
+        path: The user's file.
+        kind: What it turned out to be, in words.
+        form: The form of ``program``.
+        program: The code-free program; does not exist where it was not asked for.
+        signature: With the user's names.
+        feeds: Inputs that the reference outputs belong to.
+        reference: The source's own outputs on them (both :mod:`edgekit.feeds` folders).
+        calibration: All samples of the data, fitted to the signature; ``None`` without data.
+        random_inputs: Whether ``feeds`` are random.
+        notes: What a user should know.
+    """
+
+    path: Path
+    kind: str
+    form: str
+    program: Path
+    signature: Signature
+    feeds: Path
+    reference: Path
+    calibration: Path | None
+    random_inputs: bool
+    notes: tuple[str, ...]
+
+
+def open_source(
+    path: Path,
+    workers: Workers,
+    *,
+    options: SourceOptions,
+    data: Dataset | None = None,
+    random_calibration: int = 0,
+    samples: int | None = None,
+    program: bool = True,
+) -> OpenedSource:
+    """Read a source model, run it for reference, and write it as a form to convert from.
+
+    Args:
+        path: The model file.
+        workers: Runs the child.
+        options: How to read it.
+        data: Calibration or test data; seeded random inputs are used when there is none.
+        random_calibration: Number of random samples to calibrate with, where a user asked for that.
+        samples: Number of samples to run for reference, spread over the data; all of them when ``None``.
+        program: Whether the form is wanted, or the reference outputs alone.
+
+    Raises:
+        UnsupportedError: The file is no source that edgekit reads.
+        EdgekitError: Whatever reading it raised.
+    """
+    plugin, kind = registry.identify(path)
+    if not isinstance(plugin, Source):
+        readable = ", ".join(source.title for source in registry.sources().values())
+        raise UnsupportedError(
+            f"{path}: {kind} as a source is not supported yet; edgekit converts from {readable}.",
+            hint=f"Convert the model it was made from, or measure it: edgekit profile {path}",
+        )
+    registry.require(plugin.packages, plugin.extra, f"Reading {path.name} ({kind})")
+    into = workers.scratch / f"source-{path.name}"
+    into.mkdir(exist_ok=True)
+    arguments = {
+        "path": str(path.absolute()),
+        "model_code": options.model_code,
+        "trust": options.trust,
+        "inputs": list(options.inputs),
+        "data": None if data is None else str(data.save(into / "data")),
+        "random_calibration": random_calibration,
+        "samples": samples,
+        "program": program,
+        "into": str(into),
+    }
+    job = Job(f"{path.name}: read and export", plugin.load, arguments, plugin.preload, options.timeout_s)
+    loaded = workers.call(job)
+    return OpenedSource(
+        path=path,
+        kind=loaded["kind"],
+        form=plugin.form,
+        program=Path(loaded["program"]),
+        signature=from_json(Signature, loaded["signature"]),
+        feeds=into / "feeds",
+        reference=into / "reference",
+        calibration=into / "calibration" if data is not None or random_calibration else None,
+        random_inputs=data is None,
+        notes=tuple(loaded["notes"]),
+    )

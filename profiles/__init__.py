@@ -1,0 +1,1 @@
+"""Numbers out: runtimes, devices, the measuring program and the arithmetic on what it wrote."""

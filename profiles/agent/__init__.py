@@ -1,0 +1,22 @@
+"""The measuring program: runs one file in one runtime, on the host or on a device, and computes nothing.
+
+Standard library, NumPy and the runtime; Python 3.9. It is shipped as one zip file
+(:mod:`profiles.devices._agent_zip`) and started as ``python agent.pyz JOB.json``. Requests are JSON lines on
+stdin, answers JSON lines on the stdout that it was started with; whatever native code prints goes to stderr.
+It ends when stdin does.
+
+The job::
+
+    {"model": path, "runtime": "litert", "threads": 1, "parent": pid or null}
+
+Requests, in the order they make sense; memory readings are described in :mod:`profiles.agent.evidence`::
+
+    (none, at the start)        -> {"import_ns", "versions", "memory"}
+    {"op": "load"}              -> {"load_ns", "inputs", "outputs", "notes", "memory"}
+    {"op": "first", "feeds"}    -> {"first_ns", "memory"}     the first run, timed apart; sets the feeds for
+    "time" {"op": "time", "discard", "count"}  -> {"ns": [...], "switches": [...], "run_delay_ns": [...] or
+    null} {"op": "outputs", "feeds", "into"}  -> {"samples"}        all samples; a feeds folder of outputs
+    {"op": "undelegated"}       -> {"undelegated": [{"operator", "name"}] or null} {"op": "quit"}
+
+Anything that fails is answered by ``{"error": {"type", "message"}}`` with the traceback on stderr.
+"""

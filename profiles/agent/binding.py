@@ -1,0 +1,54 @@
+"""Which of the given arrays belongs to which tensor of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from profiles.runtimes import Tensor
+
+
+def match(wanted: Sequence[str], given: Sequence[str]) -> dict[str, str]:
+    """Pair names: equal ones first, the rest by position, which needs as many given as wanted.
+
+    Returns:
+        Wanted name to given name.
+
+    Raises:
+        ValueError: They cannot be paired.
+    """
+    pairs = {name: name for name in wanted if name in given}
+    if len(pairs) < len(wanted):
+        if len(wanted) != len(given):
+            raise ValueError(
+                f"{len(wanted)} expected ({', '.join(wanted)}), {len(given)} given ({', '.join(given)}), "
+                "and the names do not match"
+            )
+        left = [name for name in given if name not in pairs]
+        pairs.update({name: left.pop(0) for name in wanted if name not in pairs})
+    return pairs
+
+
+def check(tensor: Tensor, name: str, array: Any) -> None:
+    """Refuse an array that does not fit an input.
+
+    Args:
+        tensor: The input.
+        name: What the array is called.
+        array: One sample.
+
+    Raises:
+        ValueError: Names expected and found.
+    """
+    wanted = tensor["shape"]
+    fits = len(wanted) == array.ndim and all(
+        size is None or size == array.shape[axis] for axis, size in enumerate(wanted)
+    )
+    if not fits or tensor["dtype"] != array.dtype.name:
+        sizes = ",".join("?" if size is None else str(size) for size in wanted)
+        found = ",".join(str(size) for size in array.shape)
+        raise ValueError(
+            f"input {tensor['name']!r} is {tensor['dtype']}[{sizes}], "
+            f"the samples hold {name!r} as {array.dtype.name}[{found}]"
+        )

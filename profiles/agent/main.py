@@ -1,0 +1,219 @@
+"""Reads requests, runs, answers. See the package for the protocol."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+from profiles.agent import binding, evidence
+
+if TYPE_CHECKING:
+    from edgekit.feeds import Array, Feeds
+    from profiles.runtimes import Model
+
+_RING_SAMPLES = 8
+_RING_BYTES = 32_000_000
+_RUNS_BEFORE_PEAK = 2
+
+
+def main() -> None:
+    """Serve one job."""
+    # Native libraries print to stdout whenever they like; the answers keep it, everyone else gets stderr.
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    faulthandler.enable()
+    job = json.loads(Path(sys.argv[1]).read_text())
+    if job["parent"] is not None:
+        die_with(job["parent"])
+    agent = Agent(job)
+    going = _answer(answers, agent.start, {})
+    while going:
+        line = sys.stdin.readline()
+        if not line:
+            break
+        request = json.loads(line)
+        if request["op"] == "quit":
+            break
+        _answer(answers, agent.handle, request)
+    os._exit(0)  # not through the runtimes' own clean-up, which may hang or crash
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when the one that started it ends, even in the middle of a native call."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(70)
+
+
+def _answer(answers: int, function: Any, arguments: Mapping[str, Any]) -> bool:
+    """Call, and write what it returned or raised; whether it went well."""
+    try:
+        answer = function(**arguments)
+    except Exception as error:
+        traceback.print_exc()
+        answer = {"error": {"type": type(error).__name__, "message": str(error)}}
+    line = json.dumps(answer).encode() + b"\n"
+    while line:
+        line = line[os.write(answers, line) :]
+    return "error" not in answer
+
+
+class Agent:
+    """One file in one runtime."""
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        self.job = job
+        self.runtime = importlib.import_module("profiles.runtimes." + job["runtime"])
+        self.model: Model | None = None
+        self.feeds_folder = ""
+        self.ring: list[dict[str, Array]] = []
+
+    def start(self) -> dict[str, Any]:
+        """Import the runtime, and make what is in memory then the base of later readings."""
+        before = perf_counter_ns()
+        self.runtime.start()
+        importlib.import_module("edgekit.feeds")
+        import_ns = perf_counter_ns() - before
+        gc.collect()
+        versions = {"python": platform.python_version()}
+        for name in (self.runtime.DISTRIBUTION, "numpy"):
+            versions[name] = importlib.metadata.version(name)
+        base = evidence.memory()
+        reset = evidence.reset_peak()
+        return {"import_ns": import_ns, "versions": versions, "memory": {**base, "peak_reset": reset}}
+
+    def handle(self, op: str, **arguments: Any) -> dict[str, Any]:
+        """Do what a request asks for."""
+        answer: dict[str, Any] = getattr(self, "do_" + op)(**arguments)
+        return answer
+
+    def do_load(self) -> dict[str, Any]:
+        """Load the file."""
+        before = perf_counter_ns()
+        model: Model = self.runtime.load(self.job["model"], self.job["threads"])
+        load_ns = perf_counter_ns() - before
+        self.model = model
+        return {
+            "load_ns": load_ns,
+            "inputs": list(model.inputs),
+            "outputs": list(model.outputs),
+            "notes": list(model.notes),
+            "memory": evidence.memory(),
+        }
+
+    def do_first(self, feeds: str) -> dict[str, Any]:
+        """The first run, and two more before memory is read: some runtimes plan theirs after the first."""
+        model = self._loaded()
+        self.feeds_folder, self.ring = feeds, []
+        feed = self._feed(next(_read(feeds).samples()))
+        before = perf_counter_ns()
+        model.run(feed)
+        first_ns = perf_counter_ns() - before
+        for _ in range(_RUNS_BEFORE_PEAK):
+            model.run(feed)
+        return {"first_ns": first_ns, "memory": evidence.memory()}
+
+    def do_time(self, discard: int, count: int) -> dict[str, Any]:
+        """Time runs one by one; a run feeds the inputs, invokes, and fetches the outputs."""
+        run = self._loaded().run
+        ring = self.ring = self.ring or self._make_ring()
+        ns, switches, delays = [0] * count, [0] * count, [0] * count
+        gc.collect()
+        gc.disable()
+        try:
+            with evidence.Interruptions() as interruptions:
+                for index in range(discard):
+                    run(ring[index % len(ring)])
+                known = interruptions.run_delay_ns() is not None
+                for index in range(count):
+                    feed = ring[(discard + index) % len(ring)]
+                    switches[index] = interruptions.switches()
+                    delays[index] = interruptions.run_delay_ns() or 0
+                    before = perf_counter_ns()
+                    outputs = run(feed)
+                    ns[index] = perf_counter_ns() - before
+                    delays[index] = (interruptions.run_delay_ns() or 0) - delays[index]
+                    switches[index] = interruptions.switches() - switches[index]
+                    del outputs
+        finally:
+            gc.enable()
+        return {"ns": ns, "switches": switches, "run_delay_ns": delays if known else None}
+
+    def do_outputs(self, feeds: str, into: str) -> dict[str, Any]:
+        """Run all samples and write the outputs, as a feeds folder with the file's own names."""
+        import numpy as np
+
+        from edgekit.feeds import create
+
+        model = self._loaded()
+        samples = _read(feeds)
+        arrays: dict[str, Array] = {}
+        for index, sample in enumerate(samples.samples()):
+            outputs = {name: np.asarray(value) for name, value in model.run(self._feed(sample)).items()}
+            if not arrays:
+                for name, value in outputs.items():
+                    if value.dtype.kind not in "biuf":
+                        raise TypeError(f"output {name!r} is no tensor of numbers but {value.dtype}")
+                arrays = create(
+                    Path(into),
+                    {name: (value.shape, value.dtype) for name, value in outputs.items()},
+                    samples.count,
+                )
+            for name, value in outputs.items():
+                if value.shape != arrays[name].shape[1:]:
+                    raise ValueError(
+                        f"output {name!r} has shape {list(value.shape)} for sample {index} "
+                        f"and {list(arrays[name].shape[1:])} for the ones before"
+                    )
+                arrays[name][index] = value
+        return {"samples": samples.count}
+
+    def do_undelegated(self) -> dict[str, Any]:
+        """Operators outside the delegate."""
+        return {"undelegated": self._loaded().undelegated()}
+
+    def _loaded(self) -> Model:
+        if self.model is None:
+            raise RuntimeError("the file is not loaded")
+        return self.model
+
+    def _feed(self, sample: Mapping[str, Array]) -> dict[str, Array]:
+        """The arrays of a sample under the file's own names."""
+        inputs = self._loaded().inputs
+        pairs = binding.match([item["name"] for item in inputs], list(sample))
+        for item in inputs:
+            binding.check(item, pairs[item["name"]], sample[pairs[item["name"]]])
+        return {name: sample[given] for name, given in pairs.items()}
+
+    def _make_ring(self) -> list[dict[str, Array]]:
+        """A few samples in memory to go round: one alone would flatter what depends on its input."""
+        if not self.feeds_folder:
+            raise RuntimeError("there was no first run")
+        ring: list[dict[str, Array]] = []
+        for sample in _read(self.feeds_folder).samples():
+            ring.append(self._feed(sample))
+            size = sum(array.nbytes for array in sample.values())
+            if len(ring) == _RING_SAMPLES or size * (len(ring) + 1) > _RING_BYTES:
+                break
+        return ring
+
+
+def _read(folder: str) -> Feeds:
+    from edgekit.feeds import read
+
+    return read(Path(folder))

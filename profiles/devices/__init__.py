@@ -1,0 +1,1 @@
+"""Places to measure: one file each."""

@@ -1,0 +1,179 @@
+"""The other end of the agent's pipe, whatever device it runs on."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from edgekit._forkserver import kill_group
+from edgekit.errors import MeasurementError
+from edgekit.jobs import describe_exit, keep_log
+from edgekit.types import FloatOperator, Signature, TensorSpec
+
+_DOING = {
+    "start": "importing the runtime",
+    "load": "loading the file",
+    "first": "its first run",
+    "time": "timed runs",
+    "outputs": "running the samples",
+    "undelegated": "listing its operators",
+}
+
+
+class AgentSession:
+    """One agent (:class:`edgekit.plugins.Session`).
+
+    Args:
+        process: The agent, or what connects to it, in a process group of its own; its stdin and stdout are
+        pipes,
+            unbuffered.
+        path: The file, as the user named it.
+        runtime: The runtime as users call it.
+        feeds: Samples to time when :meth:`first` gets none.
+        log: Where the agent's stderr goes.
+        timeout_s: Time limit of each request in seconds.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        path: Path,
+        runtime: str,
+        feeds: Path | None,
+        log: Path,
+        timeout_s: float,
+    ) -> None:
+        self.process = process
+        self.path = path
+        self.runtime = runtime
+        self.feeds = feeds
+        self.log = log
+        self.timeout_s = timeout_s
+        self._buffer = b""
+        self._started: Mapping[str, Any] | None = None
+        self._loaded: Mapping[str, Any] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ready(self) -> Mapping[str, Any]:
+        """Wait for the runtime's import."""
+        if self._started is None:
+            self._started = self._answer("start")
+        return self._started
+
+    def load(self) -> Mapping[str, Any]:
+        """Load the file, once."""
+        self.ready()
+        if self._loaded is None:
+            self._loaded = self._request("load")
+        return self._loaded
+
+    @property
+    def signature(self) -> Signature:
+        """Inputs and outputs as the loaded file has them."""
+        loaded = self.load()
+        inputs, outputs = (
+            tuple(TensorSpec(item["name"], tuple(item["shape"]), item["dtype"]) for item in loaded[side])
+            for side in ("inputs", "outputs")
+        )
+        return Signature(inputs, outputs)
+
+    def first(self, feeds: Path | None = None) -> Mapping[str, Any]:
+        """Time the first run on the first sample."""
+        folder = feeds or self.feeds
+        if folder is None:
+            raise ValueError("no feeds were given, neither here nor at the start")
+        self.load()
+        return self._request("first", feeds=str(folder.absolute()))
+
+    def time(self, discard: int, count: int) -> Mapping[str, Any]:
+        """Run ``discard + count`` times and time the last ``count``."""
+        return self._request("time", discard=discard, count=count)
+
+    def outputs(self, feeds: Path, into: Path) -> Path:
+        """Run every sample and write the outputs."""
+        self.load()
+        self._request("outputs", feeds=str(feeds.absolute()), into=str(into.absolute()))
+        return into
+
+    def undelegated(self) -> tuple[FloatOperator, ...] | None:
+        """Operators that the runtime's delegate did not take."""
+        self.load()
+        found = self._request("undelegated")["undelegated"]
+        return (
+            None if found is None else tuple(FloatOperator(item["operator"], item["name"]) for item in found)
+        )
+
+    def close(self) -> None:
+        """Kill the agent: it holds nothing that would need saving."""
+        if self.process.poll() is None:
+            kill_group(self.process.pid)
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None and not pipe.closed:
+                pipe.close()
+
+    def _request(self, operation: str, **arguments: Any) -> Mapping[str, Any]:
+        line = json.dumps({"op": operation, **arguments}).encode() + b"\n"
+        try:
+            os.write(_descriptor(self.process.stdin), line)
+        except BrokenPipeError:
+            raise self._death(operation) from None
+        return self._answer(operation)
+
+    def _answer(self, operation: str) -> Mapping[str, Any]:
+        deadline = time.monotonic() + self.timeout_s
+        source = _descriptor(self.process.stdout)
+        poll = select.poll()
+        poll.register(source, select.POLLIN)
+        while b"\n" not in self._buffer:
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                self.close()
+                raise MeasurementError(
+                    f"{self.path}: {self.runtime} was stopped after the time limit of {self.timeout_s:g} s, "
+                    f"in {_DOING[operation]}.",
+                    hint="Give it more with --timeout SECONDS.",
+                    log=keep_log(self.log),
+                )
+            received = os.read(source, 1 << 16)
+            if not received:
+                raise self._death(operation)
+            self._buffer += received
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        answer: Mapping[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise MeasurementError(
+                f"{self.path}: {self.runtime} failed in {_DOING[operation]}: "
+                f"{answer['error']['type']}: {answer['error']['message']}",
+                hint="The log has everything that the runtime said.",
+                log=keep_log(self.log),
+            )
+        return answer
+
+    def _death(self, operation: str) -> MeasurementError:
+        """The error for an agent that closed its pipe: it is dead, or as good as."""
+        try:
+            code = self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.close()
+            code = self.process.returncode
+        return MeasurementError(
+            f"{self.path}: the process that ran it in {self.runtime} {describe_exit(code)}, in {_DOING[operation]}.",
+            hint="The runtime crashed on this file, or the machine ran out of memory; the log has its last
+            words.", log=keep_log(self.log),
+        )
+
+
+def _descriptor(pipe: Any) -> int:
+    number: int = pipe.fileno()
+    return number

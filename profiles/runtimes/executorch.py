@@ -1,0 +1,100 @@
+"""ExecuTorch, through the extension module of its wheel."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from profiles.runtimes import Array, Model, Tensor
+
+NAME = "executorch"
+TITLE = "ExecuTorch"
+TARGET = "executorch"
+PACKAGES = ("numpy", "torch", "executorch")
+EXTRA = "executorch"
+DISTRIBUTION = "executorch"
+
+SIGNATURE_METHOD = "edgekit_signature"
+"""A constant method of files that edgekit wrote: a JSON string of inputs and outputs with the user's names."""
+
+_METHOD = "forward"
+_DTYPES = {  # c10::ScalarType
+    0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64",
+    5: "float16", 6: "float32", 7: "float64", 11: "bool",
+}  # fmt: skip
+
+
+def start() -> None:
+    """Import torch, which the extension needs, the extension, and the kernels of quantized operators."""
+    importlib.import_module("torch")
+    _bindings()
+    # Kernels for what a delegate leaves; they are no part of the extension, and register themselves.
+    importlib.import_module("executorch.kernels.quantized")
+
+
+def load(path: str, threads: int) -> Model:
+    """Load a program; its delegates are initialised."""
+    bindings = _bindings()
+    # torch's thread count is another one. Before loading, because the delegate keeps the pool it finds.
+    bindings._unsafe_reset_threadpool(threads)
+    return _Program(bindings._load_for_executorch(path))
+
+
+def _bindings() -> Any:
+    """The extension module itself: ``executorch.runtime`` would import the exporter, for many seconds."""
+    package = "executorch.extension.pybindings"
+    renamed = importlib.util.find_spec(package + "._C") is not None  # since 1.5
+    return importlib.import_module(package + ("._C" if renamed else "._portable_lib"))
+
+
+class _Program:
+    def __init__(self, module: Any) -> None:
+        import torch
+
+        self.module = module
+        self.from_numpy = torch.from_numpy
+        meta = module.method_meta(_METHOD)
+        inputs = [
+            _tensor(f"input_{index}", meta.input_tensor_meta(index)) for index in range(meta.num_inputs())
+        ]
+        outputs = [
+            _tensor(f"output_{index}", meta.output_tensor_meta(index)) for index in range(meta.num_outputs())
+        ]
+        self.inputs, self.outputs, self.notes = inputs, outputs, ["the file names no inputs and outputs"]
+        if SIGNATURE_METHOD in module.method_names():
+            signature = json.loads(module.run_method(SIGNATURE_METHOD, [])[0])
+            self.inputs = _named(signature["inputs"], inputs)
+            self.outputs = _named(signature["outputs"], outputs)
+            self.notes = []
+
+    def run(self, feed: Mapping[str, Array]) -> Mapping[str, Any]:
+        """One inference."""
+        values = self.module.run_method(
+            _METHOD, [self.from_numpy(feed[item["name"]]) for item in self.inputs]
+        )
+        return {
+            item["name"]: values[index].numpy() if hasattr(values[index], "numpy") else values[index]
+            for index, item in enumerate(self.outputs)
+        }
+
+    def undelegated(self) -> list[dict[str, str]] | None:
+        """The runtime does not say; the file does, to ``edgekit inspect``."""
+        return None
+
+
+def _tensor(name: str, meta: Any) -> Tensor:
+    """Sizes are upper bounds where the program was exported with dynamic ones."""
+    dtype = _DTYPES.get(int(meta.dtype()), f"ScalarType {int(meta.dtype())}")
+    return {"name": name, "shape": [int(size) for size in meta.sizes()], "dtype": dtype}
+
+
+def _named(declared: list[Any], found: list[Tensor]) -> list[Tensor]:
+    if len(declared) != len(found):
+        raise ValueError(
+            f"{SIGNATURE_METHOD} of the file declares {len(declared)} tensors where the method has {len(found)}"
+        )
+    return [{"name": item["name"], "shape": list(item["shape"]), "dtype": item["dtype"]} for item in declared]

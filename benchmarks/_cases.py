@@ -81,21 +81,15 @@ def all_cases(shared: Path, scratch: Path) -> list[Case]:
         path = shared / f"burn_mnist/mnist.{suffix}"
         found.append(_from_shared(f"burn-mnist.{suffix}", path, "burn_mnist", "image", mnist))
     iris = {"iris": iris_rows(shared)}
-    found.append(
-        _from_shared("winml-iris", shared / "winml_iris/NetModel.pth", "winml_iris", "measures", iris)
-    )
+    found.append(_from_shared("winml-iris", shared / "winml_iris/NetModel.pth", "winml_iris", "measures", iris))
     return found
 
 
-def _from_shared(
-    name: str, weights: Path, factory: str, input_name: str, labelled: dict[str, Samples]
-) -> Case:
+def _from_shared(name: str, weights: Path, factory: str, input_name: str, labelled: dict[str, Samples]) -> Case:
     inputs = next(iter(labelled.values()))[0]
     step = max(1, min(10, len(inputs) // 50))  # every tenth picture, every third flower
     options = ("--model", f"{NETWORKS}:{factory}")
-    return Case(
-        name, weights, options, input_name, inputs[::step][:300], labelled, lambda: _load(weights, factory)
-    )
+    return Case(name, weights, options, input_name, inputs[::step][:300], labelled, lambda: _load(weights, factory))
 
 
 def _load(weights: Path, factory: str) -> Any:

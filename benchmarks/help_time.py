@@ -18,9 +18,7 @@ BUDGET_S = 0.150
 
 def main() -> int:
     """Measure and compare."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=21)
     runs = parser.parse_args().runs
     run([*EDGEKIT, "--help"])  # the first one writes __pycache__

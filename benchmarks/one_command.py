@@ -49,17 +49,13 @@ def convert(arguments: list[str], targets: tuple[str, ...], schemes: tuple[str, 
     folder.mkdir(parents=True, exist_ok=True)
     cost = run(command, folder / "log.txt")
     if cost.exit_code:
-        sys.exit(
-            f"{' '.join(command)}\nended with {cost.exit_code}:\n{(folder / 'log.txt').read_text()[-3000:]}"
-        )
+        sys.exit(f"{' '.join(command)}\nended with {cost.exit_code}:\n{(folder / 'log.txt').read_text()[-3000:]}")
     return cost
 
 
 def main() -> int:
     """Measure, taking turns, and compare."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--resnet20", type=Path, metavar="FOLDER", help="the folder of shared models")
     options = parser.parse_args()

@@ -87,9 +87,7 @@ def measure_accuracy(case: Case, rows: list[tuple[Row, Path]], folder: Path) -> 
         data = folder / f"labelled-{name}.npz"
         np.savez(data, **{case.input_name or "x": inputs, "labels": labels})
         source = case.float_accuracy((inputs, labels))
-        _, report, said = edgekit(
-            "profile", *(str(path) for _, path in made), "--data", str(data), "--budget", "1"
-        )
+        _, report, said = edgekit("profile", *(str(path) for _, path in made), "--data", str(data), "--budget", "1")
         profiles = {Path(item["path"]).resolve(): item for item in report.get("profiles", ())}
         limit = MAX_LOSS if len(labels) >= FEW_SAMPLES else MAX_LOSS_FEW
         for row, path in made:
@@ -119,8 +117,7 @@ def line(row: Row) -> str:
     """A row of the table."""
     sqnr = "-" if row.sqnr_db is None else f"{row.sqnr_db:.1f}"
     accuracy = ", ".join(
-        f"{name} {100 * value:.2f} ({100 * row.source_accuracy[name]:.2f})"
-        for name, value in row.accuracy.items()
+        f"{name} {100 * value:.2f} ({100 * row.source_accuracy[name]:.2f})" for name, value in row.accuracy.items()
     )
     verdict = "; ".join(row.findings) or "ok"
     return LINE.format(row.model, row.target, row.scheme, row.size_bytes, sqnr, accuracy, verdict)
@@ -128,9 +125,7 @@ def line(row: Row) -> str:
 
 def main() -> int:
     """Convert, measure, judge, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, default=ROOT.parent / "shared" / "models")
     parser.add_argument("--only", action="append", help="cases whose name starts like this")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "real_models.json")

@@ -1,0 +1,1 @@
+"""Model files in, model files out. Knows frameworks, and neither devices nor commands."""

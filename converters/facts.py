@@ -139,17 +139,13 @@ def assemble(
         signature=signature,
         operators=_counts(item.operator for item in operators),
         parameters=contents.parameters,
-        weights_bytes_by_dtype=dict(
-            sorted(contents.weights_bytes_by_dtype.items(), key=lambda item: -item[1])
-        ),
+        weights_bytes_by_dtype=dict(sorted(contents.weights_bytes_by_dtype.items(), key=lambda item: -item[1])),
         macs=macs,
         macs_note=macs_note,
         quantization=_schemes(operators),
         quantized_operators=_counts(item.operator for item in integer),
         stayed_float=float_ones(operators) if integer else (),
-        undelegated=tuple(
-            FloatOperator(item.operator, item.name) for item in operators if not item.delegated
-        ),
+        undelegated=tuple(FloatOperator(item.operator, item.name) for item in operators if not item.delegated),
         memory_planned_bytes=memory_planned_bytes,
         producer=producer,
         metadata=dict(metadata or {}),

@@ -32,6 +32,7 @@ TITLES = {"tflite": "TFLite", "onnx": "ONNX", "executorch": "ExecuTorch"}
 def markdown(report: Report) -> str:
     """The table of the README, and the conditions below it."""
     titles, *lines = cells(report)
+    titles = tuple(title.replace("\n", ", ") for title in titles)
     rule = ("---", *("--:" for _ in titles[1:]))
     table = "\n".join(f"| {' | '.join(line)} |" for line in (titles, rule, *lines))
     return f"{table}\n\n{' '.join(conditions(report))}"
@@ -77,7 +78,15 @@ def picture(report: Report) -> str:
             text(SQNR_X, y + 13, _sqnr(item), anchor="end"),
             text(ACCURACY_X, y + 13, f"{accuracy:.2f} %", anchor="end"),
         ]
-    parts.append(text(LABEL_X, height - 14, conditions(report)[1], size=11, grey=True))
+    parts.append(
+        text(
+            LABEL_X,
+            height - 14,
+            f"Whiskers: 95% CI of the median. {conditions(report)[1]}",
+            size=11,
+            grey=True,
+        )
+    )
     return "\n".join([*parts, "</svg>", ""])
 
 

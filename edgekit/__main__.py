@@ -9,6 +9,6 @@ if not sys.flags.safe_path and Path(sys.path[0] or ".").resolve() == Path.cwd():
     if str(Path.cwd()) != here:
         del sys.path[0]
 
-from edgekit.cli import main  # noqa: E402 - the path comes first
+from edgekit.cli import main
 
 main()

@@ -19,7 +19,7 @@ from edgekit.paths import existing_file
 from edgekit.plugins import Source, Target
 from edgekit.progress import Progress, Silent
 from edgekit.publish import Destination, destinations, publish, sha256
-from edgekit.source import OpenedSource, SourceOptions, open_source
+from edgekit.source import OpenedSource, SourceOptions, identify_source, open_source
 from edgekit.types import Artifact, Failure, FloatOperator, Report, Scheme, Verification, to_json
 from edgekit.verify import verify
 
@@ -61,7 +61,10 @@ class _Wanted:
 
 
 def convert(
-    model: Path | str, to: Sequence[str], options: ConvertOptions | None = None, progress: Progress | None = None
+    model: Path | str,
+    to: Sequence[str],
+    options: ConvertOptions | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Convert a model to every target in every scheme asked for.
 
@@ -80,10 +83,7 @@ def convert(
     options, progress = options or ConvertOptions(), progress or Silent()
     registry.check_no_shadow()
     path = existing_file(model)
-    plugin, kind = registry.identify(path)
-    if not isinstance(plugin, Source):
-        with scratch_folder() as scratch, Workers(scratch) as workers:
-            open_source(path, workers, options=options.source)  # refuses, with the reason
+    plugin, _ = identify_source(path)
     wanted, failures = _plan(plugin, to, _schemes(options, progress), progress)
     targets = [(item.target.name, item.scheme.name, item.target.suffix) for item in wanted]
     keep = [path, *([Path(options.data)] if options.data else [])]
@@ -172,7 +172,8 @@ def _impossible(source: Source, target: Target, scheme: Scheme, plan: Any, node:
         return UnsupportedError(f"There is no way from {source.title} to {target.title}.", hint="edgekit list")
     names = ", ".join(other.name for other in nearest)
     return UnsupportedError(
-        f"{scheme.name} is not possible on {target.title}.", hint=f"Nearest first: --quant {names}   (edgekit list)"
+        f"{scheme.name} is not possible on {target.title}.",
+        hint=f"Nearest first: --quant {names}   (edgekit list)",
     )
 
 
@@ -263,7 +264,13 @@ class _Run:
             "signature": to_json(self.opened.signature),
             "calibration": str(self.opened.calibration) if calibrated else None,
         }
-        job = Job(f"{made.name}: {edge.step.name}", edge.step.entry, arguments, edge.step.preload, self.options.source.timeout_s)
+        job = Job(
+            f"{made.name}: {edge.step.name}",
+            edge.step.entry,
+            arguments,
+            edge.step.preload,
+            self.options.source.timeout_s,
+        )
         return self.workers.submit(job)
 
     def _step_done(self, edge: Any, future: Future[Any]) -> None:
@@ -360,4 +367,3 @@ def _command(item: _Wanted, opened: OpenedSource, options: ConvertOptions) -> st
         words += [option, value] if value is not None else []
     words += ["--trust"] * source.trust + ["--no-verify"] * (not options.check)
     return shlex.join([*words, "--output", str(item.destination.path if item.destination else "."), "--force"])
-

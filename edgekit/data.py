@@ -240,7 +240,8 @@ def _fit_shape(array: Array, spec: TensorSpec, where: str) -> Array:
         return array[None, None]
     wanted = "[N," + ",".join("?" if size is None else str(size) for size in shape[1:]) + "]"
     raise DataError(
-        f"{where}: expected shape {wanted} for input {spec.name!r}, found {list(found)}.", hint=_layout_hint(found, spec)
+        f"{where}: expected shape {wanted} for input {spec.name!r}, found {list(found)}.",
+        hint=_layout_hint(found, spec),
     )
 
 

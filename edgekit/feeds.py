@@ -79,9 +79,7 @@ def create(folder: Path, tensors: Mapping[str, tuple[tuple[int, ...], np.dtype[A
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Array] = {}
     for index, (name, (shape, dtype)) in enumerate(tensors.items()):
-        arrays[name] = np.lib.format.open_memmap(
-            folder / f"{index}.npy", mode="w+", dtype=dtype, shape=(count, *shape)
-        )
+        arrays[name] = np.lib.format.open_memmap(folder / f"{index}.npy", mode="w+", dtype=dtype, shape=(count, *shape))
     _write_manifest(folder, arrays, False, "")
     return arrays
 

@@ -26,9 +26,7 @@ def existing_file(path: str | Path) -> Path:
     if not place.is_file():
         raise UsageError(f"{path}: not a regular file.", hint="Copy its content to a file first.")
     if not os.access(place, os.R_OK):
-        raise UsageError(
-            f"{path}: you may not read this file.", hint=f"chmod u+r {path}   (or ask its owner)"
-        )
+        raise UsageError(f"{path}: you may not read this file.", hint=f"chmod u+r {path}   (or ask its owner)")
     if place.stat().st_size == 0:
         raise UsageError(f"{path}: the file is empty.", hint="Copy or download it again; 0 bytes arrived.")
     return place
@@ -39,11 +37,7 @@ def _files_in(folder: Path) -> str:
         names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
     except PermissionError:
         return "Name a file in it."
-    return (
-        f"Name a file in it: {', '.join(names[:6])}{'…' if len(names) > 6 else ''}"
-        if names
-        else "It has no files."
-    )
+    return f"Name a file in it: {', '.join(names[:6])}{'…' if len(names) > 6 else ''}" if names else "It has no files."
 
 
 def _names_like(missing: Path) -> str:

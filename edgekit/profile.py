@@ -142,8 +142,8 @@ def _subject(number: int, path: Path) -> _Subject:
         return one
     runtime = registry.runtimes()[one.target.runtime]
     registry.require(runtime.PACKAGES, runtime.EXTRA, f"Running {path.name} in {runtime.TITLE}")
-    with one.path.open("rb") as file:  # which also brings it into the page cache, so that no load waits for a
-    disk
+    # Reading it also brings it into the page cache, so that no load waits for a disk.
+    with one.path.open("rb") as file:
         one.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return one
 
@@ -170,9 +170,7 @@ def _read_contents(subjects: Sequence[_Subject], workers: Workers, timeout_s: fl
             one.facts = {"unavailable": error.message}
 
 
-def _each(
-    subjects: Sequence[_Subject], label: str, progress: Progress, action: Callable[[_Subject], None]
-) -> None:
+def _each(subjects: Sequence[_Subject], label: str, progress: Progress, action: Callable[[_Subject], None]) -> None:
     """Do something with each file that is still well."""
     progress.start(label)
     try:
@@ -287,9 +285,8 @@ def _notes(subjects: Sequence[_Subject], samples: Samples, facts: DeviceFacts) -
             for name in constant(feeds.read(samples.reference))
         ]
     if facts.load_average > facts.cores:
-        notes.append(
-            f"The machine was busy when this began: load average {facts.load_average:.1f}, {facts.cores} cores."
-        )
+        busy = f"load average {facts.load_average:.1f}, {facts.cores} cores"
+        notes.append(f"The machine was busy when this began: {busy}.")
     return tuple(notes)
 
 

@@ -30,7 +30,11 @@ class Destination:
 
 
 def destinations(
-    model: Path, wanted: Iterable[tuple[str, str, str]], output: Path | None, force: bool, keep: Iterable[Path]
+    model: Path,
+    wanted: Iterable[tuple[str, str, str]],
+    output: Path | None,
+    force: bool,
+    keep: Iterable[Path],
 ) -> list[Destination]:
     """Decide on names, and refuse before any work what could not be written after it.
 
@@ -49,7 +53,8 @@ def destinations(
     if output is not None and _is_file_name(output, suffixes):
         if len(names) > 1:
             raise UsageError(
-                f"--output {output}: one file name for {len(names)} files.", hint="Name a folder: --output out/"
+                f"--output {output}: one file name for {len(names)} files.",
+                hint="Name a folder: --output out/",
             )
         if output.suffix != suffixes[0]:
             raise UsageError(
@@ -87,7 +92,8 @@ def _make_folder(folder: Path, output: Path | None) -> None:
 def _check(path: Path, force: bool, kept: set[Path]) -> None:
     if path.name.partition(".")[0].lower() in _RESERVED:
         raise UsageError(
-            f"{path}: {path.name.partition('.')[0]!r} is a reserved name on Windows.", hint="Choose another: --output NAME"
+            f"{path}: {path.name.partition('.')[0]!r} is a reserved name on Windows.",
+            hint="Choose another: --output NAME",
         )
     for file in (path, Destination(path).sidecar):
         if file.resolve() in kept:
@@ -125,7 +131,8 @@ def _replace(final: Path, write: Callable[[Path], object]) -> None:
         partial.replace(final)
     except OSError as error:
         raise UsageError(
-            f"{final}: cannot be written: {error.strerror}.", hint="Make room or choose another place: --output FOLDER"
+            f"{final}: cannot be written: {error.strerror}.",
+            hint="Make room or choose another place: --output FOLDER",
         ) from error
     finally:
         partial.unlink(missing_ok=True)

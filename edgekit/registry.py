@@ -82,11 +82,12 @@ def identify(path: Path) -> tuple[Source | Target, str]:
     Raises:
         UnsupportedError: No source or target knows the content.
     """
-    for candidate in (*sources().values(), *targets().values()):
+    candidates: list[Source | Target] = [*sources().values(), *targets().values()]
+    for candidate in candidates:
         kind = candidate.identify(path)
         if kind is not None:
             return candidate, kind
-    known = ", ".join(item.title for item in (*sources().values(), *targets().values()))
+    known = ", ".join(item.title for item in candidates)
     with path.open("rb") as file:
         start = file.read(8)
     raise UnsupportedError(

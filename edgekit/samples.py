@@ -109,7 +109,12 @@ def open_samples(
     target = _target(existing_file(reference))
     if target is None:
         opened = open_source(reference, workers, options=options, data=dataset, samples=None, program=False)
-        return replace(samples, fixed=opened.feeds, reference=opened.reference, notes=opened.notes)
+        return replace(
+            samples,
+            fixed=opened.feeds,
+            reference=opened.reference,
+            notes=tuple(f"{reference.name}: {note}" for note in opened.notes),
+        )
     with device.open_session(reference, target.name, threads, None, scratch, timeout_s) as session:
         fixed = samples.for_signature(session.signature, reference)
         return replace(samples, fixed=fixed, reference=session.outputs(fixed, scratch / "reference"))

@@ -59,6 +59,22 @@ class OpenedSource:
     notes: tuple[str, ...]
 
 
+def identify_source(path: Path) -> tuple[Source, str]:
+    """The source that a file belongs to, and its kind in words.
+
+    Raises:
+        UnsupportedError: It is no source that edgekit reads.
+    """
+    plugin, kind = registry.identify(path)
+    if isinstance(plugin, Source):
+        return plugin, kind
+    readable = ", ".join(source.title for source in registry.sources().values())
+    raise UnsupportedError(
+        f"{path}: {kind} as a source is not supported yet; edgekit converts from {readable}.",
+        hint=f"Convert the model it was made from, or measure it: edgekit profile {path}",
+    )
+
+
 def open_source(
     path: Path,
     workers: Workers,
@@ -84,13 +100,7 @@ def open_source(
         UnsupportedError: The file is no source that edgekit reads.
         EdgekitError: Whatever reading it raised.
     """
-    plugin, kind = registry.identify(path)
-    if not isinstance(plugin, Source):
-        readable = ", ".join(source.title for source in registry.sources().values())
-        raise UnsupportedError(
-            f"{path}: {kind} as a source is not supported yet; edgekit converts from {readable}.",
-            hint=f"Convert the model it was made from, or measure it: edgekit profile {path}",
-        )
+    plugin, kind = identify_source(path)
     registry.require(plugin.packages, plugin.extra, f"Reading {path.name} ({kind})")
     into = workers.scratch / f"source-{path.name}"
     into.mkdir(exist_ok=True)

@@ -97,18 +97,14 @@ class _Lane:
             spent_ns += left_ns - self.left_ns
             recent = [*recent[1 - _SETTLED_TURNS :], statistics.median(run_ns)]
             self._size_turns(recent[-1])
-            self.timing.settled = (
-                len(recent) == _SETTLED_TURNS and max(recent) <= min(recent) * _SETTLED_RATIO
-            )
-            if spent_ns >= self.budget_ns * _WARM_UP_SHARE or (
-                self.timing.settled and spent_ns >= _WARM_UP_NS
-            ):
+            self.timing.settled = len(recent) == _SETTLED_TURNS and max(recent) <= min(recent) * _SETTLED_RATIO
+            if spent_ns >= self.budget_ns * _WARM_UP_SHARE or (self.timing.settled and spent_ns >= _WARM_UP_NS):
                 self.timing.turns.clear()
                 self.samples = 0
                 return
 
     def _size_turns(self, run_ns: float) -> None:
-        """Turns of ``TURN_NS`` or more, but so that ``MIN_ROUNDS`` of them fit into the budget where they can.
+        """Turns of ``TURN_NS`` or more, but so that ``MIN_ROUNDS`` of them fit into the budget if they can.
 
         A fast model has more untimed runs rather than thousands of samples that say nothing new.
         """

@@ -14,7 +14,11 @@ from click.testing import CliRunner
 from edgekit.cli import State, cli
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "examples").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
+]
 COMMANDS = cli.list_commands(click.Context(cli))
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
@@ -48,7 +52,8 @@ def command_lines() -> Iterator[tuple[str, str]]:
                 fenced = not fenced
             elif fenced or line.startswith("    "):
                 typed = line.strip().removeprefix("$ ")
-                if typed.startswith("edgekit "):
+                synopsis = re.search(r" \[|\||\.\.\.", typed)
+                if typed.startswith("edgekit ") and not synopsis:
                     yield name_of(page), typed.partition("  #")[0]
 
 

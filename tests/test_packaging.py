@@ -36,9 +36,7 @@ def metadata(wheel: Path) -> email.message.Message:
 def test_holds_every_module_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         found = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assets = {
-        f"edgekit/_digits/{file.name}" for file in (ROOT / "examples/digits").iterdir() if file.is_file()
-    }
+    assets = {f"edgekit/_digits/{file.name}" for file in (ROOT / "examples/digits").iterdir() if file.is_file()}
     modules = {
         str(file.relative_to(ROOT))
         for package in PACKAGES

@@ -65,9 +65,7 @@ def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(), name_of(file))
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["convert", "--help"], ["profile", "--help"], ["--version"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["convert", "--help"], ["profile", "--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (
         "import sys\n"
@@ -91,11 +89,7 @@ def test_direction_of_imports(file: Path) -> None:
         "converters": {"profiles"},
         "profiles": {"converters"},
     }[package]
-    wrong = [
-        f"line {line}: {module}"
-        for module, line in imports(parsed(file))
-        if module.split(".")[0] in forbidden
-    ]
+    wrong = [f"line {line}: {module}" for module, line in imports(parsed(file)) if module.split(".")[0] in forbidden]
     assert not wrong, f"{name_of(file)} imports what it must not know"
 
 

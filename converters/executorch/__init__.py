@@ -23,7 +23,7 @@ TARGET = Target(
     runtime="executorch",
     identify=identify,
     inspect="converters.executorch.inspect:inspect",
-    preload=("torch", "executorch.exir"),
-    packages=("torch", "executorch"),
+    preload=(),
+    packages=("executorch",),
     extra="executorch",
 )

@@ -15,9 +15,7 @@ from edgekit.errors import ConversionError, UnsupportedError
 from edgekit.plugins import Step
 
 
-def lower(
-    source: str, output: str, scheme: str, signature: dict[str, object], calibration: str | None
-) -> StepResult:
+def lower(source: str, output: str, scheme: str, signature: dict[str, object], calibration: str | None) -> StepResult:
     """Lower a program to a ``.pte`` in float32 or float16; inputs and outputs are float32 in both.
 
     Raises:
@@ -68,7 +66,12 @@ def write(exported: Any, output: str, signature: dict[str, object]) -> StepResul
     slow = sorted({item["operator"] for item in left if item["operator"] in _SLOW_UNDELEGATED})
     if slow:
         notes.append(f"{', '.join(slow)} outside the XNNPACK delegate: portable kernels are very slow.")
-    return {"stayed_float": [], "undelegated": left, "notes": notes, "packages": ["executorch", "torch", "torchao"]}
+    return {
+        "stayed_float": [],
+        "undelegated": left,
+        "notes": notes,
+        "packages": ["executorch", "torch", "torchao"],
+    }
 
 
 _SLOW_UNDELEGATED = {"aten.convolution.default", "aten.mm.default", "aten.addmm.default", "aten.bmm.default"}

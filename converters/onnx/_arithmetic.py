@@ -21,8 +21,8 @@ _MOVES = frozenset(
     Cast CastLike CenterCropPad Compress Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace
     DequantizeLinear Dropout DynamicQuantizeLinear Expand EyeLike Flatten Gather GatherElements GatherND
     Identity If Loop NonZero OneHot Pad QLinearConcat QuantizeLinear Range Reshape ReverseSequence Scan
-    Scatter ScatterElements ScatterND SequenceAt SequenceConstruct Shape Size Slice SpaceToDepth Split SplitToSequence
-    Squeeze Tile Transpose Trilu Unsqueeze Upsample Where
+    Scatter ScatterElements ScatterND SequenceAt SequenceConstruct Shape Size Slice SpaceToDepth Split
+    SplitToSequence Squeeze Tile Transpose Trilu Unsqueeze Upsample Where
     """.split()  # noqa: SIM905 - words read better than a column of quotes
 )
 _UNCOUNTED = frozenset(

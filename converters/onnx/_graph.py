@@ -106,9 +106,7 @@ def read(path: Path) -> Graph:
     try:
         proto = onnx.load(path, load_external_data=False)
     except DecodeError as error:
-        raise ConversionError(
-            f"{path}: the ONNX file is truncated or damaged ({error}).", hint=_AGAIN
-        ) from error
+        raise ConversionError(f"{path}: the ONNX file is truncated or damaged ({error}).", hint=_AGAIN) from error
     if not proto.graph.node and not proto.graph.output:
         raise ConversionError(f"{path}: the ONNX file holds no graph.", hint=_AGAIN)
     if proto.functions:
@@ -214,7 +212,7 @@ def _item_bytes(tensor: Any) -> int:
     import onnx
 
     if tensor.data_type == onnx.TensorProto.STRING:
-        return sum(len(item) for item in tensor.string_data) // max(1, math.prod(tensor.dims))
+        return int(sum(len(item) for item in tensor.string_data) // max(1, math.prod(tensor.dims)))
     return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
@@ -232,9 +230,7 @@ def _check_external(graphs: list[Any], path: Path) -> tuple[str, ...]:
     for location, size in needed.items():
         place = (folder / location).resolve()
         if folder not in place.parents:
-            raise ConversionError(
-                f"{path}: its weights point outside its folder, to {location}.", hint=_AGAIN
-            )
+            raise ConversionError(f"{path}: its weights point outside its folder, to {location}.", hint=_AGAIN)
         found = place.stat().st_size if place.is_file() else -1
         if found < size:
             state = "is missing" if found < 0 else f"has {found} bytes where {size} are needed"

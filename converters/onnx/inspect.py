@@ -67,10 +67,7 @@ def _signature(graph: Graph) -> Signature:
     def specs(items: list[Any]) -> tuple[TensorSpec, ...]:
         values = [(item.name, value_of(item)) for item in items]
         # An output may be stored without a shape; then the inferred one is told.
-        known = [
-            (name, value if value.shape is not None else graph.values.get(name, value))
-            for name, value in values
-        ]
+        known = [(name, value if value.shape is not None else graph.values.get(name, value)) for name, value in values]
         return tuple(TensorSpec(name, value.shape or (), value.dtype) for name, value in known)
 
     return Signature(specs(graph.inputs), specs(graph.outputs))
@@ -166,14 +163,8 @@ def _notes(graph: Graph) -> list[str]:
     if graph.external:
         notes.append(f"Its weights are in {', '.join(graph.external)}, which must stay beside it.")
     foreign = sorted(
-        {
-            _kind(node)
-            for node in graph.nodes
-            if node.domain not in ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-        }
+        {_kind(node) for node in graph.nodes if node.domain not in ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")}
     )
     if foreign:
-        notes.append(
-            f"Needs operators of other domains, which the runtime must register: {', '.join(foreign)}."
-        )
+        notes.append(f"Needs operators of other domains, which the runtime must register: {', '.join(foreign)}.")
     return notes

@@ -61,7 +61,11 @@ def _to_dynamic(source: str, output: str) -> None:
 
     prepared = _prepared(source, output)
     quantize_dynamic(
-        prepared, output, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8
+        prepared,
+        output,
+        op_types_to_quantize=["MatMul", "Gemm"],
+        per_channel=True,
+        weight_type=QuantType.QInt8,
     )
     if _node_types(output).isdisjoint({"MatMulInteger", "DynamicQuantizeLinear"}):
         raise UnsupportedError(

@@ -30,7 +30,8 @@ def parse(option: str) -> TensorSpec:
         return TensorSpec(name.strip(), shape, np.dtype(dtype if colon else "float32").name)
     except (ValueError, TypeError) as error:
         raise UsageError(
-            f"--input {option}: not a shape ({error}).", hint="--input image=1,3,224,224   or   --input ids=1,128:int64"
+            f"--input {option}: not a shape ({error}).",
+            hint="--input image=1,3,224,224   or   --input ids=1,128:int64",
         ) from error
 
 

@@ -47,12 +47,12 @@ def load_and_run(request: Request) -> dict[str, Any]:
     path, into = request.path, request.into
     with user_code.user_imports(*user_code.folders_of(request.model_code, path)), torch.no_grad():
         network, exported, names = open_exported(request)
-        outputs = _leaves(_run(network, exported.example_inputs, path))
+        outputs = programs.leaves(_run(network, exported.example_inputs, path))
         flat = programs.flatten(exported, outputs, names)
         chosen = _write_feeds(flat, exported, request)
         _write_reference(network, exported, flat.signature, outputs, chosen, into / "reference", path)
         if request.program:
-            args = (leaf for leaf in _leaves(exported.example_inputs) if isinstance(leaf, torch.Tensor))
+            args = (leaf for leaf in programs.leaves(exported.example_inputs) if isinstance(leaf, torch.Tensor))
             contiguous = tuple(leaf.detach().clone().contiguous() for leaf in args)
             programs.save(programs.export(flat.module, contiguous), into / "program.pt2")
     return {
@@ -184,18 +184,14 @@ def _run(network: Network, inputs: Any, path: Path) -> Any:
     try:
         return network.run(*args, **kwargs)
     except Exception as error:
-        shown = ", ".join(f"{str(leaf.dtype)[6:]}{list(leaf.shape)}" for leaf in _leaves(inputs) if hasattr(leaf, "dtype"))
+        shown = ", ".join(
+            f"{str(leaf.dtype)[6:]}{list(leaf.shape)}" for leaf in programs.leaves(inputs) if hasattr(leaf, "dtype")
+        )
         text = (str(error).strip().splitlines() or [""])[0]
         raise ConversionError(
             f"{path}: the model fails on inputs {shown}: {type(error).__name__}: {text}",
             hint="Check the shapes and dtypes of --input or --data against what the model was trained with.",
         ) from error
-
-
-def _leaves(value: Any) -> list[Any]:
-    from torch.utils import _pytree
-
-    return list(_pytree.tree_leaves(value))
 
 
 def _write_feeds(flat: programs.Flat, exported: Any, request: Request) -> Feeds:
@@ -243,7 +239,7 @@ def _write_reference(
     kept = [index for index, value in enumerate(example_outputs) if isinstance(value, torch.Tensor)]
     collected: list[list[Any]] = [[] for _ in kept]
     for sample in _samples(exported.example_inputs, chosen):
-        outputs = _leaves(_run(network, sample, path))
+        outputs = programs.leaves(_run(network, sample, path))
         for place, index in enumerate(kept):
             collected[place].append(outputs[index].detach().cpu().numpy())
     arrays = {spec.name: np.stack(values) for spec, values in zip(signature.outputs, collected, strict=True)}

@@ -41,6 +41,22 @@ class Network:
     notes: list[str] = field(default_factory=list)
 
 
+class WeightsAloneError(UsageError):
+    """A file that holds weights and no network, met without ``--model``.
+
+    Attributes:
+        state: Name to tensor.
+    """
+
+    def __init__(self, state: dict[str, Any], message: str, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.state = state
+
+    def to_json(self) -> dict[str, Any]:
+        """As a plain usage error: this class is not known outside the child."""
+        return {**super().to_json(), "error": UsageError.__name__}
+
+
 def read(path: Path, *, model_code: str | None, trust: bool) -> Network:
     """Read a PyTorch file; call inside :func:`converters.pytorch.user_code.user_imports`.
 
@@ -209,14 +225,13 @@ def _read_safetensors(path: Path, model_code: str | None) -> Network:
     return _with_weights(path, Kind.SAFETENSORS, state, model_code, [])
 
 
-def _with_weights(
-    path: Path, kind: Kind, state: dict[str, Any], model_code: str | None, notes: list[str]
-) -> Network:
+def _with_weights(path: Path, kind: Kind, state: dict[str, Any], model_code: str | None, notes: list[str]) -> Network:
     import torch
 
     if model_code is None:
         count = sum(item.numel() for item in state.values())
-        raise UsageError(
+        raise WeightsAloneError(
+            state,
             f"{path}: weights alone ({len(state)} tensors, {count:,} numbers: {', '.join(list(state)[:3])}, …); "
             "the network they belong to is needed.",
             hint=f"edgekit convert {path.name} --model FILE.py:NAME   (a class or function that returns the network)",

@@ -64,7 +64,9 @@ def split(model_code: str) -> tuple[str, str]:
             hint=f"--model {model_code.rstrip(':')}:Net",
         )
     if place.endswith(".py") and not Path(place).is_file():
-        raise UsageError(f"--model {model_code}: there is no file {place}.", hint="Paths count from the current folder.")
+        raise UsageError(
+            f"--model {model_code}: there is no file {place}.", hint="Paths count from the current folder."
+        )
     return place, name
 
 
@@ -89,7 +91,8 @@ def build(model_code: str) -> Any:
         if not hasattr(factory, part):
             public = [item for item in vars(module) if not item.startswith("_") and callable(getattr(module, item))]
             raise UsageError(
-                f"--model {model_code}: {module.__name__} has no {name!r}.", hint=f"It has {', '.join(public)}."
+                f"--model {model_code}: {module.__name__} has no {name!r}.",
+                hint=f"It has {', '.join(public)}.",
             )
         factory = getattr(factory, part)
     if not callable(factory):

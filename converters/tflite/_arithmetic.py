@@ -33,9 +33,7 @@ def numbers_of(item: Operator, weights: Tensor | None) -> tuple[Literal["float",
     """What an operator computes on, and the dtype of its data (``dynamic``: quantized as it comes in)."""
     if item.kind in _MOVES:
         return "none", ""
-    data = [
-        tensor for tensor in [*item.inputs, *item.outputs] if tensor is not None and not tensor.stored_bytes
-    ]
+    data = [tensor for tensor in [*item.inputs, *item.outputs] if tensor is not None and not tensor.stored_bytes]
     for tensor in data:
         if tensor.is_float:
             hybrid = weights is not None and not weights.is_float and not item.weights_dequantized

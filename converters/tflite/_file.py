@@ -144,8 +144,7 @@ def _tensor(index: int, item: Any, raw: Any, schema: Any, file_size: int) -> Ten
         dtype=_name_of(schema.TensorType, item.type).lower(),
         shape=numbers(item.shape),
         dynamic_shape=numbers(item.shapeSignature),
-        scaled=quantization is not None
-        and (quantization.scale is not None or bool(quantization.detailsType)),
+        scaled=quantization is not None and (quantization.scale is not None or bool(quantization.detailsType)),
         buffer=item.buffer,
         stored_bytes=stored,
     )

@@ -1,8 +1,8 @@
 """How many elements each tensor really has when the batch is 1.
 
 A tensor with dynamic sizes is stored with 1 in their place, whatever they depend on: the rows that a dense
-layer sees of a sequence, or the blocks of a dilated convolution, are stored as 1 too. So numbers of elements are
-carried from the inputs on, through the operators of which it is certain what they do to them.
+layer sees of a sequence, or the blocks of a dilated convolution, are stored as 1 too. So numbers of elements
+are carried from the inputs on, through the operators of which it is certain what they do to them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _SAME = frozenset(
     """
     ABS CAST CEIL COS DEPTH_TO_SPACE DEQUANTIZE ELU EXP EXPAND_DIMS FLOOR GELU HARD_SWISH L2_NORMALIZATION
     LEAKY_RELU LOG LOGICAL_NOT LOGISTIC LOG_SOFTMAX NEG PRELU QUANTIZE RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1
-    RESHAPE REVERSE_V2 ROUND RSQRT SIGN SIN SOFTMAX SPACE_TO_DEPTH SQRT SQUARE SQUEEZE TANH TRANSPOSE ZEROS_LIKE
+    RESHAPE REVERSE_V2 ROUND RSQRT SIGN SIN SOFTMAX SPACE_TO_DEPTH SQRT SQUARE SQUEEZE TANH TRANSPOSE
+    ZEROS_LIKE
     """.split()  # noqa: SIM905 - words read better than a column of quotes
 )
 _BROADCAST = frozenset(
@@ -66,9 +67,7 @@ def _carried(item: Operator, output: Tensor, found: Elements, model: Model) -> i
         return count
     if item.kind in _BROADCAST:
         sides = [
-            tensor.elements if tensor.stored_bytes else found.get(tensor.index)
-            for tensor in item.inputs
-            if tensor
+            tensor.elements if tensor.stored_bytes else found.get(tensor.index) for tensor in item.inputs if tensor
         ]
         return None if None in sides else max(side or 0 for side in sides)
     if item.kind == "FULLY_CONNECTED":

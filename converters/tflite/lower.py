@@ -14,9 +14,7 @@ from edgekit.plugins import Step
 from edgekit.types import Signature, from_json
 
 
-def lower(
-    source: str, output: str, scheme: str, signature: dict[str, object], calibration: str | None
-) -> StepResult:
+def lower(source: str, output: str, scheme: str, signature: dict[str, object], calibration: str | None) -> StepResult:
     """Lower a program to a float TFLite file whose signature has the user's names.
 
     Raises:
@@ -32,9 +30,7 @@ def lower(
     inputs = {spec.name: value for spec, value in zip(names.inputs, example, strict=True)}
     module = _named(exported.module(check_guards=False), names)
     try:
-        model = litert_torch.signature("serving_default", module, sample_kwargs=inputs).convert(
-            strict_export=False
-        )
+        model = litert_torch.signature("serving_default", module, sample_kwargs=inputs).convert(strict_export=False)
     except Exception as error:  # the converter raises whatever MLIR said
         operators.check(exported, "TFLite", _unsupported(exported))
         raise ConversionError(f"litert-torch: {type(error).__name__}: {_first_line(error)}") from error

@@ -51,7 +51,8 @@ def _scale_and_shift(module: Any, node: Any) -> tuple[Any, Any]:
     """``y = x * scale + shift``, in float64."""
     import torch
 
-    weight, bias, mean, var = (None if item is None else _tensor(module, item).double() for item in node.args[1:5])
+    weight, bias = (None if item is None else _tensor(module, item).double() for item in node.args[1:3])
+    mean, var = (_tensor(module, item).double() for item in node.args[3:5])
     epsilon = node.args[7] if str(node.target) == _ATEN_NORMS[0] else node.args[6]
     scale = torch.rsqrt(var + epsilon)
     if weight is not None:

@@ -144,6 +144,13 @@ def _attribute(module: Any, target: str) -> Any:
     return module
 
 
+def leaves(value: Any) -> list[Any]:
+    """The tensors and other values in nested containers, in torch.export's order."""
+    from torch.utils import _pytree
+
+    return list(_pytree.tree_leaves(value))
+
+
 def export(module: Any, args: tuple[Any, ...]) -> Any:
     """Export a flat module again; parameters and inputs keep their names, nodes their stack traces."""
     import torch
@@ -169,6 +176,9 @@ def load(path: str) -> Any:
     exported = torch.export.load(path)
     if exported.example_inputs is None:
         raise ConversionError(f"{path}: a program without example inputs.")
+    for node in exported.graph.nodes:
+        # The history of each node, which every pass of a converter would deep-copy and make longer.
+        node.meta.pop("from_node", None)
     return exported
 
 

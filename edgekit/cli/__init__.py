@@ -44,11 +44,9 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            error.message += f" Commands: {', '.join(self.list_commands(ctx))}."
-            raise
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            raise click.UsageError(f"No such command {args[0]!r}. Commands: {', '.join(self.list_commands(ctx))}.", ctx)
+        return super().resolve_command(ctx, args)
 
 
 @click.group(

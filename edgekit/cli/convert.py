@@ -109,4 +109,3 @@ def command(
         print_report(report)
     if report.failures:
         ctx.exit(report.failures[0].exit_code)
-

@@ -78,7 +78,7 @@ def table(report: Report) -> Table:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     (first, *titles), *lines = cells(report)
     shown.add_column(first, no_wrap=True)
     for title in titles:
@@ -89,13 +89,13 @@ def table(report: Report) -> Table:
 
 
 def cells(report: Report) -> list[tuple[str, ...]]:
-    """The table as text: titles, a line per file, and the source."""
+    """The table as text: titles, their units below them, a line per file, and the source."""
     from edgekit.report.units import TIMES, digits, percent, unit_for
 
     profiles = report.profiles
     medians = [_figure(item, "latency_p50_ns") for item in profiles]
     unit, size = unit_for([one.value or 0.0 for one in medians if one], TIMES)
-    titles = ("file", "size, kB", f"p50, {unit}", "95% CI", "SQNR, dB", "same digit, %", "right digit, %")
+    titles = ("file", "size\nkB", f"p50\n{unit}", "95% CI", "SQNR\ndB", "top-1 same\n%", "accuracy\n%")
     lines = [
         (
             Path(item.path).name,

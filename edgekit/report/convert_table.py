@@ -8,6 +8,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from edgekit.report.console import stdout_console
+from edgekit.report.units import SIZES, percent, with_unit
 from edgekit.types import Artifact, Drift, FloatOperator, Report
 
 _SHOWN = 4
@@ -15,11 +17,11 @@ _SHOWN = 4
 
 def print_report(report: Report) -> None:
     """Print artifacts, what they left out, and failures."""
-    out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+    out, err = stdout_console(), Console(stderr=True, highlight=False)
     if report.artifacts:
         out.print(_table(report))
     for line in _remarks(report):
-        out.print(line, markup=False, soft_wrap=True)
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
     for failure in report.failures:
         err.print(f"failed: {failure.what}: {failure.message}", style="red", markup=False, soft_wrap=True)
         for title, text in (("  next: ", failure.hint), ("  log:  ", failure.log)):
@@ -28,15 +30,13 @@ def print_report(report: Report) -> None:
 
 
 def _table(report: Report) -> Table:
-    table = Table(
-        title=f"{report.source}: each file was run against the source", title_justify="left", box=SIMPLE
-    )
+    table = Table(title=f"{report.source}: each file was run against the source", title_justify="left", box=SIMPLE)
     table.add_column("file", overflow="fold", min_width=24)
     for title in ("size", "SQNR", "limit", "top-1", "float ops", "undelegated", "check"):
         table.add_column(title, justify="right", no_wrap=True)
     for item in report.artifacts:
         table.add_row(
-            item.path, _size(item.size_bytes), *_drift_cells(item), *_left_cells(item), _check(item)
+            item.path, with_unit(item.size_bytes, SIZES), *_drift_cells(item), *_left_cells(item), _check(item)
         )
     return table
 
@@ -44,13 +44,13 @@ def _table(report: Report) -> Table:
 def _drift_cells(item: Artifact) -> tuple[str, str, str]:
     drifts = item.verification.outputs
     if not drifts:
-        return "–", "–", "–"
+        return "-", "-", "-"
     worst = min(map(_sqnr, drifts))
     agreements = [drift.top1_agreement for drift in drifts if drift.top1_agreement is not None]
     return (
         "exact" if worst == float("inf") else f"{worst:.1f} dB",
         f"{item.verification.min_sqnr_db:g} dB",
-        f"{100 * min(agreements):.1f} %" if agreements else "–",
+        f"{percent(min(agreements))} %" if agreements else "-",
     )
 
 
@@ -60,7 +60,7 @@ def _sqnr(drift: Drift) -> float:
 
 def _left_cells(item: Artifact) -> tuple[str, str]:
     quantized = item.scheme not in ("float32", "float16")
-    return str(len(item.stayed_float)) if quantized else "–", str(len(item.undelegated))
+    return str(len(item.stayed_float)) if quantized else "-", str(len(item.undelegated))
 
 
 def _check(item: Artifact) -> str:
@@ -79,9 +79,7 @@ def _remarks(report: Report) -> list[str]:
     notes = Counter(note for item in report.artifacts for note in item.notes)
     lines += [f"note: {note}" for note in notes]
     if report.artifacts:
-        lines.append(
-            f"Verified on: {report.artifacts[0].verification.inputs}. Details: FILE.json beside each file."
-        )
+        lines.append(f"Verified on: {report.artifacts[0].verification.inputs}. Details: FILE.json beside each file.")
     return lines
 
 
@@ -91,11 +89,3 @@ def _listed(operators: tuple[FloatOperator, ...]) -> str:
     names = [item.name for item in operators if item.name][:_SHOWN]
     more = ", …" if len(operators) > _SHOWN else ""
     return f"{shown} ({', '.join(names)}{more})" if names else shown
-
-
-def _size(size_bytes: int) -> str:
-    for unit in ("B", "kB", "MB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.1f} {unit}" if unit != "B" else f"{size_bytes} B"
-        size_bytes = size_bytes / 1000  # type: ignore[assignment]
-    return f"{size_bytes:.2f} GB"

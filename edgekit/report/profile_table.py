@@ -115,9 +115,7 @@ def _columns(columns: Sequence[_Column], profiles: Sequence[Profile]) -> list[_C
         if not column.always and not any(figures):
             continue
         unit, text = _unit(column, profiles)
-        found.append(
-            (f"{column.title}\n{unit}", [_NONE if one is None else text(one.value or 0.0) for one in figures])
-        )
+        found.append((f"{column.title}\n{unit}", [_NONE if one is None else text(one.value or 0.0) for one in figures]))
         if column.interval:
             found.append(("95% CI", [_interval(one, text) for one in figures]))
     return found
@@ -163,9 +161,20 @@ def _lines(report: Report) -> list[str]:
         conditions.append(f"{device.cpu}, {device.cores} cores" + (", emulated" if device.emulated else ""))
         conditions.append(f"load average {device.load_average:.1f}")
     lines = ["", " · ".join(conditions)]
-    lines += [f"{Path(item.path).name}: {note}" for item in report.profiles for note in item.notes]
-    lines += [f"{Path(item.path).name}: {text}" for item in report.profiles for text in _missing(item)]
+    lines += _grouped(report.profiles)
     return [*lines, *_accuracy_of_reference(report), *report.notes]
+
+
+def _grouped(profiles: Sequence[Profile]) -> list[str]:
+    """What is to be said about single files; once where it is the same about several."""
+    names: dict[str, list[str]] = {}
+    for item in profiles:
+        for text in (*item.notes, *_missing(item)):
+            names.setdefault(text, []).append(Path(item.path).name)
+    everyone = len(profiles)
+    return [
+        f"{'all files' if 1 < len(files) == everyone else ', '.join(files)}: {text}" for text, files in names.items()
+    ]
 
 
 def _missing(item: Profile) -> list[str]:
@@ -184,7 +193,5 @@ def _accuracy_of_reference(report: Report) -> list[str]:
         figure = _figure(item, "reference_accuracy")
         if figure is not None and figure.value is not None:
             name = Path(report.source).name
-            return [
-                f"Accuracy of the reference {name}: {percent(figure.value)}% of {figure.samples} samples."
-            ]
+            return [f"Accuracy of the reference {name}: {percent(figure.value)}% of {figure.samples} samples."]
     return []

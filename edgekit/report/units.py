@@ -1,4 +1,4 @@
-"""Figures as people read them: three significant digits; one unit per column, so that rows can be compared."""
+"""Figures as people read them: three digits, and one unit per column, so that rows compare."""
 
 from __future__ import annotations
 

@@ -11,12 +11,13 @@ The job::
 
 Requests, in the order they make sense; memory readings are described in :mod:`profiles.agent.evidence`::
 
-    (none, at the start)        -> {"import_ns", "versions", "memory"}
-    {"op": "load"}              -> {"load_ns", "inputs", "outputs", "notes", "memory"}
-    {"op": "first", "feeds"}    -> {"first_ns", "memory"}     the first run, timed apart; sets the feeds for
-    "time" {"op": "time", "discard", "count"}  -> {"ns": [...], "switches": [...], "run_delay_ns": [...] or
-    null} {"op": "outputs", "feeds", "into"}  -> {"samples"}        all samples; a feeds folder of outputs
-    {"op": "undelegated"}       -> {"undelegated": [{"operator", "name"}] or null} {"op": "quit"}
+    (none, at the start)    -> {"import_ns", "versions", "memory"}
+    {"op": "load"}          -> {"load_ns", "inputs", "outputs", "notes", "memory"}
+    {"op": "first", "feeds"}            -> {"first_ns", "memory"}; "time" will use these feeds
+    {"op": "time", "discard", "count"}  -> {"ns": [...], "switches": [...], "run_delay_ns": [...] or null}
+    {"op": "outputs", "feeds", "into"}  -> {"samples"}; into becomes a feeds folder of all outputs
+    {"op": "undelegated"}   -> {"undelegated": [{"operator", "name"}] or null}
+    {"op": "quit"}
 
 Anything that fails is answered by ``{"error": {"type", "message"}}`` with the traceback on stderr.
 """

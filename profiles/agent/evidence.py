@@ -1,4 +1,4 @@
-"""What the kernel says about this process: memory, and whether a timed run was interrupted. Linux; elsewhere nothing.
+"""What the kernel says about this process: memory, and whether a timed run was interrupted; on Linux alone.
 
 Memory readings are in bytes. ``peak`` is the highest resident size since it was last reset; never
 ``ru_maxrss``, which is inherited through exec, so that a child of a large parent reports its parent's.
@@ -15,7 +15,7 @@ _RESET_PEAK = "5"  # see proc_pid_clear_refs(5)
 
 
 def memory() -> dict[str, int | None]:
-    """Resident size now and its peak: ``rss_bytes``, ``peak_bytes``; ``None`` where the system does not say."""
+    """Resident size and its peak: ``rss_bytes``, ``peak_bytes``; ``None`` where the system does not say."""
     found: dict[str, int | None] = {"rss_bytes": None, "peak_bytes": None}
     try:
         status = (_PROC / "status").read_text()
@@ -66,7 +66,7 @@ class Interruptions:
         return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
     def run_delay_ns(self) -> int | None:
-        """Nanoseconds its threads were ready to run and did not, so far; ``None`` where the kernel does not say."""
+        """Nanoseconds that threads were ready and did not run, so far; ``None`` where no record is kept."""
         if not self.files:
             return None
         total = 0

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when the one that started it ends, even in the middle of a native call."""
+    """Have the kernel kill this process with the one that started it, even in the middle of a native call."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
@@ -90,6 +90,7 @@ class Agent:
         importlib.import_module("edgekit.feeds")
         import_ns = perf_counter_ns() - before
         gc.collect()
+        gc.freeze()  # a runtime's import leaves so many objects that collecting takes longer than a turn
         versions = {"python": platform.python_version()}
         for name in (self.runtime.DISTRIBUTION, "numpy"):
             versions[name] = importlib.metadata.version(name)

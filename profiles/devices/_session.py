@@ -31,8 +31,7 @@ class AgentSession:
 
     Args:
         process: The agent, or what connects to it, in a process group of its own; its stdin and stdout are
-        pipes,
-            unbuffered.
+            unbuffered pipes.
         path: The file, as the user named it.
         runtime: The runtime as users call it.
         feeds: Samples to time when :meth:`first` gets none.
@@ -110,9 +109,7 @@ class AgentSession:
         """Operators that the runtime's delegate did not take."""
         self.load()
         found = self._request("undelegated")["undelegated"]
-        return (
-            None if found is None else tuple(FloatOperator(item["operator"], item["name"]) for item in found)
-        )
+        return None if found is None else tuple(FloatOperator(item["operator"], item["name"]) for item in found)
 
     def close(self) -> None:
         """Kill the agent: it holds nothing that would need saving."""
@@ -133,6 +130,21 @@ class AgentSession:
 
     def _answer(self, operation: str) -> Mapping[str, Any]:
         deadline = time.monotonic() + self.timeout_s
+        line = self._line(operation, deadline)
+        while operation == "start" and not line.startswith(b"{"):
+            line = self._line(operation, deadline)  # that was the shell, or Python's own start-up, talking
+        answer: Mapping[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise MeasurementError(
+                f"{self.path}: {self.runtime} failed in {_DOING[operation]}: "
+                f"{answer['error']['type']}: {answer['error']['message']}",
+                hint="The log has everything that the runtime said.",
+                log=keep_log(self.log),
+            )
+        return answer
+
+    def _line(self, operation: str, deadline: float) -> bytes:
+        """The next line from the agent."""
         source = _descriptor(self.process.stdout)
         poll = select.poll()
         poll.register(source, select.POLLIN)
@@ -150,15 +162,7 @@ class AgentSession:
                 raise self._death(operation)
             self._buffer += received
         line, self._buffer = self._buffer.split(b"\n", 1)
-        answer: Mapping[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise MeasurementError(
-                f"{self.path}: {self.runtime} failed in {_DOING[operation]}: "
-                f"{answer['error']['type']}: {answer['error']['message']}",
-                hint="The log has everything that the runtime said.",
-                log=keep_log(self.log),
-            )
-        return answer
+        return line
 
     def _death(self, operation: str) -> MeasurementError:
         """The error for an agent that closed its pipe: it is dead, or as good as."""
@@ -169,8 +173,8 @@ class AgentSession:
             code = self.process.returncode
         return MeasurementError(
             f"{self.path}: the process that ran it in {self.runtime} {describe_exit(code)}, in {_DOING[operation]}.",
-            hint="The runtime crashed on this file, or the machine ran out of memory; the log has its last
-            words.", log=keep_log(self.log),
+            hint="The runtime crashed, or the machine ran out of memory; the log has its last words.",
+            log=keep_log(self.log),
         )
 
 

@@ -23,7 +23,7 @@ _MODEL_KEYS = ("model name", "Model", "Hardware", "cpu model", "uarch", "cpu")
 
 _EMULATED = ("ARMv8 Processor rev 0 (v8l)", "QEMU TCG", "QEMU Virtual CPU")
 
-# The kernel ends an agent with the *thread* that started it, so a thread that lives as long as this process starts all.
+# The kernel ends an agent with the *thread* that started it: one that lives as long as this process does it.
 _starter = ThreadPoolExecutor(1, thread_name_prefix="edgekit-agents")
 _numbers = itertools.count(1)
 _zip_lock = threading.Lock()
@@ -54,9 +54,7 @@ def _cpu() -> str:
     for line in lines:
         key, _, value = line.partition(":")
         named.setdefault(key.strip(), value.strip())
-    return next(
-        (named[key] for key in _MODEL_KEYS if named.get(key)), platform.processor() or platform.machine()
-    )
+    return next((named[key] for key in _MODEL_KEYS if named.get(key)), platform.processor() or platform.machine())
 
 
 def open_session(

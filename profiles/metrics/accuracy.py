@@ -35,9 +35,7 @@ def _accuracy(name: str, folder: Path, labels: Array) -> Measurement:
     from profiles.metrics.drift import looks_like_scores
 
     outputs = feeds.read(folder).arrays
-    fitting = [
-        array for array in outputs.values() if looks_like_scores(array) and array.shape[:2] == labels.shape
-    ]
+    fitting = [array for array in outputs.values() if looks_like_scores(array) and array.shape[:2] == labels.shape]
     if not fitting:
         reason = "no output looks like class scores, one row per label"
         return Measurement(name, None, "ratio", True, unavailable=reason)

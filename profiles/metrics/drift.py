@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgekit.feeds import Array, Feeds
 
 _CONSTANT_RATIO = 1e-6
-"""Outputs whose values differ by less than this share of their size are constant: it is rounding in float32."""
+"""Outputs that vary by less than this share of their size are constant: it is rounding in float32."""
 
 _BLOCK_ELEMENTS = 2_000_000
 
@@ -31,9 +31,7 @@ def measure(data: MetricInput) -> Sequence[Measurement]:
     samples = drifts[0].samples
     findings = [f"{drift.output}: {drift.finding}" for drift in drifts if drift.finding]
     if findings:
-        return [
-            Measurement("drift_sqnr_db", None, "dB", True, samples=samples, unavailable="; ".join(findings))
-        ]
+        return [Measurement("drift_sqnr_db", None, "dB", True, samples=samples, unavailable="; ".join(findings))]
     ratios = [drift.sqnr_db for drift in drifts if drift.sqnr_db is not None]
     found = [
         Measurement("drift_sqnr_db", min(ratios), "dB", True, samples=samples)
@@ -70,9 +68,7 @@ def compare(reference: Feeds, outputs: Feeds) -> list[Drift]:
         pairs = match(list(reference.arrays), list(outputs.arrays))
     except ValueError as error:
         raise ValueError(f"the outputs are not those of the reference: {error}") from None
-    return [
-        _compare_one(name, reference.arrays[name], outputs.arrays[given]) for name, given in pairs.items()
-    ]
+    return [_compare_one(name, reference.arrays[name], outputs.arrays[given]) for name, given in pairs.items()]
 
 
 def constant_outputs(reference: Feeds) -> list[str]:

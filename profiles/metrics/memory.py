@@ -18,9 +18,7 @@ def measure(data: MetricInput) -> Sequence[Measurement]:
     """Highest resident size while loading and in the first runs, less the resident size after the import."""
     base, last = data.raw["start"]["memory"], data.raw["first"]["memory"]
     if base["rss_bytes"] is None or last["peak_bytes"] is None:
-        return [
-            Measurement(NAME, None, "bytes", False, unavailable="this system does not report peak memory")
-        ]
+        return [Measurement(NAME, None, "bytes", False, unavailable="this system does not report peak memory")]
     value = max(0, last["peak_bytes"] - base["rss_bytes"])
     if base["peak_reset"] or last["peak_bytes"] > base["peak_bytes"]:
         return [Measurement(NAME, value, "bytes", False, samples=1)]

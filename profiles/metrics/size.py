@@ -16,10 +16,7 @@ def measure(data: MetricInput) -> Sequence[Measurement]:
         reason = data.facts.get("unavailable", "the file's content was not read")
         return [*found, Measurement("weights_bytes", None, "bytes", False, unavailable=reason)]
     found.append(Measurement("weights_bytes", sum(weights.values()), "bytes", False, samples=1))
-    found += [
-        Measurement(f"weights_{dtype}_bytes", size, "bytes", None, samples=1)
-        for dtype, size in weights.items()
-    ]
+    found += [Measurement(f"weights_{dtype}_bytes", size, "bytes", None, samples=1) for dtype, size in weights.items()]
     return found
 
 

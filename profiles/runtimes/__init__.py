@@ -52,4 +52,4 @@ class Model(Protocol):
         """One inference: feeds the inputs, runs, fetches all outputs as arrays of their own."""
 
     def undelegated(self) -> list[dict[str, str]] | None:
-        """``operator`` and ``name`` of what the runtime's delegate did not take; ``None`` where it does not say."""
+        """``operator`` and ``name`` of what the delegate did not take; ``None``: the runtime is silent."""

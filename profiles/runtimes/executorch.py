@@ -19,7 +19,7 @@ EXTRA = "executorch"
 DISTRIBUTION = "executorch"
 
 SIGNATURE_METHOD = "edgekit_signature"
-"""A constant method of files that edgekit wrote: a JSON string of inputs and outputs with the user's names."""
+"""A constant method of files that edgekit wrote: a JSON string with the user's names."""
 
 _METHOD = "forward"
 _DTYPES = {  # c10::ScalarType
@@ -58,12 +58,8 @@ class _Program:
         self.module = module
         self.from_numpy = torch.from_numpy
         meta = module.method_meta(_METHOD)
-        inputs = [
-            _tensor(f"input_{index}", meta.input_tensor_meta(index)) for index in range(meta.num_inputs())
-        ]
-        outputs = [
-            _tensor(f"output_{index}", meta.output_tensor_meta(index)) for index in range(meta.num_outputs())
-        ]
+        inputs = [_tensor(f"input_{index}", meta.input_tensor_meta(index)) for index in range(meta.num_inputs())]
+        outputs = [_tensor(f"output_{index}", meta.output_tensor_meta(index)) for index in range(meta.num_outputs())]
         self.inputs, self.outputs, self.notes = inputs, outputs, ["the file names no inputs and outputs"]
         if SIGNATURE_METHOD in module.method_names():
             signature = json.loads(module.run_method(SIGNATURE_METHOD, [])[0])
@@ -73,9 +69,7 @@ class _Program:
 
     def run(self, feed: Mapping[str, Array]) -> Mapping[str, Any]:
         """One inference."""
-        values = self.module.run_method(
-            _METHOD, [self.from_numpy(feed[item["name"]]) for item in self.inputs]
-        )
+        values = self.module.run_method(_METHOD, [self.from_numpy(feed[item["name"]]) for item in self.inputs])
         return {
             item["name"]: values[index].numpy() if hasattr(values[index], "numpy") else values[index]
             for index, item in enumerate(self.outputs)
@@ -94,7 +88,5 @@ def _tensor(name: str, meta: Any) -> Tensor:
 
 def _named(declared: list[Any], found: list[Tensor]) -> list[Tensor]:
     if len(declared) != len(found):
-        raise ValueError(
-            f"{SIGNATURE_METHOD} of the file declares {len(declared)} tensors where the method has {len(found)}"
-        )
+        raise ValueError(f"{SIGNATURE_METHOD} declares {len(declared)} tensors, the method itself has {len(found)}")
     return [{"name": item["name"], "shape": list(item["shape"]), "dtype": item["dtype"]} for item in declared]

@@ -89,7 +89,7 @@ class _Plain:
 
 
 def _undelegated(interpreter: Any) -> list[dict[str, str]]:
-    """The interpreter lists all operators, those that the delegate replaced too; walk back through the replaced."""
+    """It lists replaced operators too; they are found by walking back from what replaced them."""
     listed = interpreter._get_ops_details()
     operators = [item for item in listed if item["op_name"] != _DELEGATE]
     maker = {tensor: index for index, item in enumerate(operators) for tensor in item["outputs"]}

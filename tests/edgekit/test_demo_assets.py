@@ -1,13 +1,21 @@
-"""The files of the example: real weights, real data, small, and reproducible from the script beside them."""
+"""The digits example and the demo made of it: real weights and data, small files, six results that still work."""
 
 from __future__ import annotations
 
+import io
+import json
+import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from edgekit import demo
+from edgekit.cli.demo import cells, table
+from edgekit.types import Report, from_json
 
 LIMIT_BYTES = 300_000
 
@@ -65,3 +73,39 @@ def test_weights_are_as_good_as_said(folder: Path) -> None:
         scores = model.eval()(torch.from_numpy(test["image"])).numpy()
     assert (scores.argmax(1) == test["labels"]).mean() >= 0.98
     assert scores.std(axis=0).min() > 0.1  # no output is dead
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """Of the whole demo, through the command line."""
+    output = tmp_path_factory.mktemp("demo") / "made"
+    command = [sys.executable, "-P", "-m", "edgekit", "demo", "--json", "--output", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "verify" in done.stderr  # progress
+    assert not list(output.glob(".*"))
+    return from_json(Report, json.loads(done.stdout))
+
+
+def test_demo_makes_six_files_that_still_read_digits(report: Report) -> None:
+    assert {(item.target, item.scheme) for item in report.artifacts} == {
+        (target, scheme) for target in demo.TARGETS for scheme in demo.SCHEMES
+    }
+    assert not report.failures
+    for artifact, profile in zip(report.artifacts, report.profiles, strict=True):
+        assert Path(artifact.path).with_name(Path(artifact.path).name + ".json").is_file()
+        figures = {item.metric: item.value for item in profile.measurements}
+        assert figures["size_bytes"] == artifact.size_bytes == Path(artifact.path).stat().st_size
+        ratio = min(drift.sqnr_db or math.inf for drift in profile.drift)
+        assert ratio >= (32 if artifact.scheme == "int8" else 100)
+        assert (figures["accuracy"] or 0) >= (figures["reference_accuracy"] or 1) - 0.01
+        assert figures["latency_p50_ns"]
+
+
+def test_demo_table_fits_a_terminal(report: Report) -> None:
+    console = Console(width=80, file=io.StringIO())
+    console.print(table(report))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    assert all(cell.replace("\n", "") in shown for line in cells(report)[1:] for cell in line)

@@ -1,0 +1,172 @@
+"""What the XNNPACK delegate of a ``.pte`` runs: its graph of nodes, and the weights they use."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from converters.executorch._flatbuffer import Schema, Table
+from converters.executorch._program import load_schema
+from converters.facts import OperatorFacts
+
+DELEGATE = "XnnpackBackend"
+_HEADER_MAGIC = b"XH00"
+_DTYPES = {
+    "fp32": "float32", "pfp32": "float32", "fp16": "float16", "bf16": "bfloat16", "qint8": "int8",
+    "qcint8": "int8", "qdint8": "int8", "qpint8": "int8", "quint8": "uint8", "qint32": "int32",
+    "qcint32": "int32", "int32": "int32", "qcint4": "int4", "qbint4": "int4",
+}  # fmt: skip
+_DYNAMIC = ("qdint8", "qpint8")
+_MOVES = ("Convert", "Copy", "StaticConstantPad", "StaticReshape", "StaticSlice", "StaticTranspose")
+_SCALE_DTYPES = {2: "bfloat16", 4: "float32"}
+
+
+@dataclass(frozen=True)
+class _Value:
+    kind: str
+    dims: tuple[int, ...]
+    constant: int
+
+    @property
+    def dtype(self) -> str:
+        return _DTYPES[self.kind]
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.dims)
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A stored tensor of a delegate.
+
+    Attributes:
+        key: What identifies its content in the file.
+        dtype: NumPy name.
+        elements: Their number; 0 for quantization parameters.
+        stored_bytes: Size of its content.
+    """
+
+    key: str
+    dtype: str
+    elements: int
+    stored_bytes: int
+
+
+class Graph:
+    """The graph in one delegate's content.
+
+    Attributes:
+        operators: Its nodes in order.
+        weights: Its stored tensors, quantization parameters included.
+    """
+
+    def __init__(self, content: memoryview, name: str) -> None:
+        offset, size = struct.unpack_from("<II", content, 10)
+        if offset + size > len(content):
+            raise IndexError(f"the graph of {name} ends behind its delegate")
+        self.graph = _schema().read(content[offset : offset + size])
+        self.name = name
+        self.values: dict[int, _Value] = {}
+        self.weights: list[Weight] = []
+        for entry in self.graph.tables("xvalues"):
+            self._add(entry.needed("xvalue_union"))
+        nodes = enumerate(self.graph.tables("xnodes"))
+        self.operators = [self._operator(node.needed("xnode_union"), number) for number, node in nodes]
+
+    def _add(self, entry: Table) -> None:
+        value = entry
+        if entry.name == "XNNQuantizedTensorValue":
+            value = entry.needed("tensor_value")
+            self._add_scales(entry.table("quant_params"))
+        kind = value.choice("datatype").removeprefix("xnn_datatype_")
+        found = _Value(kind, value.integers("dims"), value.integer("constant_buffer_idx"))
+        self.values[value.integer("id_out")] = found
+        if found.constant:
+            key, stored = self._stored(found.constant)
+            self.weights.append(Weight(key, found.dtype, found.elements, stored))
+
+    def _add_scales(self, quantization: Table | None) -> None:
+        if quantization is None or "scale_buffer_idx" not in quantization.schema.tables[quantization.name]:
+            return
+        index, count = quantization.integer("scale_buffer_idx"), quantization.integer("num_scales")
+        if index:
+            key, stored = self._stored(index)
+            self.weights.append(Weight(key, _SCALE_DTYPES[stored // count], 0, stored))
+
+    def _stored(self, index: int) -> tuple[str, int]:
+        entry = self.graph.tables("constant_data")[index]
+        key = entry.text("named_key") or f"{self.name}, offset {entry.integer('offset')}"
+        return key, entry.integer("size")
+
+    def _operator(self, node: Table, number: int) -> OperatorFacts:
+        kind = node.label.removeprefix("XNN")
+        operands = [self.values[index] for index in _operands(node) if index in self.values]
+        outputs = [self.values[node.integer(name)] for name in _names(node) if name.startswith("output")]
+        stored = [value for value in operands if value.constant]
+        weights = max(stored, key=lambda value: value.elements, default=None)
+        data = [value for value in operands if not value.constant] + outputs
+        computes, activations = _numbers(kind, data)
+        return OperatorFacts(
+            operator=f"xnnpack::{kind}",
+            name=f"{self.name}, node {number}",
+            computes=computes,
+            weights=weights.dtype if weights and computes != "none" else "",
+            activations=activations,
+            macs=self._macs(kind, node, outputs[0]),
+        )
+
+    def _macs(self, kind: str, node: Table, output: _Value) -> int:
+        if kind in ("Conv2d", "DepthwiseConv2d"):
+            return output.elements * _window(node) * node.integer("group_input_channels")
+        if kind == "ConvTranspose2d":
+            inputs = self.values[node.integer("input1_id")].elements
+            return inputs * _window(node) * node.integer("group_output_channels")
+        if kind == "FullyConnected":
+            # The filter may be stored either way round; its elements are in times out.
+            return output.elements * self.values[node.integer("filter_id")].elements // output.dims[-1]
+        if kind == "BatchMatrixMultiply":
+            return output.elements * self.values[node.integer("input1_id")].dims[-1]
+        if kind == "ScaledDotProductAttention":
+            query, key = (self.values[node.integer(name)] for name in ("query_id", "key_id"))
+            return (query.elements + output.elements) * key.dims[-2]
+        return 0
+
+
+def is_readable(content: memoryview) -> bool:
+    """Whether a delegate's content is in the layout that :class:`Graph` reads."""
+    return content[4:8] == _HEADER_MAGIC
+
+
+@cache
+def _schema() -> Schema:
+    return load_schema("backends/xnnpack/serialization/schema.fbs")
+
+
+def _names(node: Table) -> Iterator[str]:
+    """The fields of a node that name values."""
+    return (name for name in node.schema.tables[node.name] if name.endswith("_id"))
+
+
+def _operands(node: Table) -> Iterator[int]:
+    return (node.integer(name) for name in _names(node) if not name.startswith("output") and node.has(name))
+
+
+def _window(node: Table) -> int:
+    return node.integer("kernel_height") * node.integer("kernel_width")
+
+
+def _numbers(kind: str, data: list[_Value]) -> tuple[Literal["float", "integer", "none"], str]:
+    """What a node computes on, and the dtype of its data."""
+    if kind in _MOVES or kind.startswith("Concatenate"):
+        return "none", ""
+    if any(value.kind in _DYNAMIC for value in data):
+        return "integer", "dynamic"
+    for value in data:
+        if value.dtype.startswith(("float", "bfloat")):
+            return "float", value.dtype
+    return "integer", data[0].dtype

@@ -1,0 +1,93 @@
+"""What is in a PyTorch file: its program where it has one, its weights in any case."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from converters.facts import ModelFacts
+from converters.pytorch import user_code
+from converters.pytorch.loading import Request, open_exported
+from converters.pytorch.reading import WeightsAloneError
+from converters.torch_export import operators
+from converters.torch_export import program as programs
+from edgekit.errors import UsageError
+from edgekit.types import Signature, to_json
+
+
+def inspect(path: str, model_code: str | None, trust: bool, inputs: list[str]) -> dict[str, Any]:
+    """The facts of a file.
+
+    Args:
+        path: The file.
+        model_code: ``--model``, or ``None``; without it, weights alone are described as such.
+        trust: Whether code inside the file may run.
+        inputs: ``--input``, as typed.
+
+    Returns:
+        :class:`converters.facts.ModelFacts` as JSON.
+    """
+    import torch
+
+    place = Path(path)
+    request = Request(place, model_code, trust, tuple(inputs), None, 0, 1, False, place.parent)
+    with user_code.user_imports(*user_code.folders_of(model_code, place)), torch.no_grad():
+        try:
+            network, exported, names = open_exported(request)
+        except WeightsAloneError as error:
+            return dict(to_json(_of_weights(error.state, error)))
+        run = exported.module(check_guards=False)
+        outputs = programs.leaves(run(*exported.example_inputs[0], **exported.example_inputs[1]))
+        macs = _macs(run, exported.example_inputs)
+        calls = [node for node in exported.graph.nodes if node.op == "call_function" and operators.is_aten(node)]
+        facts = ModelFacts(
+            format="PyTorch",
+            kind=str(network.kind),
+            signature=programs.flatten(exported, outputs, names).signature,
+            operators=dict(Counter(str(node.target) for node in calls).most_common()),
+            macs=macs,
+            macs_note="convolutions, matrix products and attention, as torch counts their operations",
+            notes=tuple(network.notes),
+            **_weights({**exported.state_dict, **exported.constants}),
+        )
+    return dict(to_json(facts))
+
+
+def _of_weights(state: Mapping[str, Any], error: UsageError) -> ModelFacts:
+    return ModelFacts(
+        format="PyTorch",
+        kind="weights alone",
+        signature=Signature((), ()),
+        macs_note="the file holds no network",
+        notes=(error.message, error.hint),
+        **_weights(state),
+    )
+
+
+def _weights(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Elements and bytes of all tensors, those that share memory once."""
+    import torch
+
+    distinct = {
+        (item.untyped_storage().data_ptr(), tuple(item.shape)): item
+        for item in tensors.values()
+        if isinstance(item, torch.Tensor)
+    }
+    by_dtype: Counter[str] = Counter()
+    for item in distinct.values():
+        by_dtype[str(item.dtype).removeprefix("torch.")] += item.numel() * item.element_size()
+    return {
+        "parameters": sum(item.numel() for item in distinct.values()),
+        "weights_bytes_by_dtype": dict(by_dtype.most_common()),
+    }
+
+
+def _macs(run: Any, example: Any) -> int:
+    """Multiply-accumulates of one run: torch counts two operations for each."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        run(*example[0], **example[1])
+    return int(counter.get_total_flops()) // 2

@@ -1,0 +1,49 @@
+"""``edgekit inspect``."""
+
+from __future__ import annotations
+
+import click
+
+from edgekit.cli import print_json
+from edgekit.cli._options import output_options, source_options
+from edgekit.cli._progress import progress_display
+
+_EPILOG = """\b
+Example:
+  edgekit inspect model.int8.tflite
+  edgekit inspect weights.safetensors --model net.py:Net
+  edgekit inspect model.pte --json
+"""
+
+
+@click.command("inspect", epilog=_EPILOG)
+@click.argument("file", metavar="FILE")
+@source_options
+@output_options
+def command(
+    file: str,
+    model_code: str | None,
+    trust: bool,
+    inputs: tuple[str, ...],
+    timeout_s: float,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Show what is in a model file, source or converted.
+
+    Inputs and outputs, operators with their counts, parameters, bytes of weights by dtype,
+    multiply-accumulates of one run, what computes in float in a quantized file, and what an ExecuTorch
+    program leaves to portable kernels. The file is read, not run.
+    """
+    from edgekit.inspect import inspect
+    from edgekit.source import SourceOptions
+
+    with progress_display(quiet) as progress:
+        facts = inspect(file, options=SourceOptions(model_code, trust, inputs, timeout_s), progress=progress)
+    if as_json:
+        print_json(facts)
+    else:
+        from edgekit.report.console import stdout_console
+        from edgekit.report.inspect_table import show
+
+        show(facts, stdout_console())

@@ -1,0 +1,60 @@
+"""What is in a model file, source or converted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekit import registry
+from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers, scratch_folder
+from edgekit.paths import existing_file
+from edgekit.plugins import Source
+from edgekit.progress import Progress
+from edgekit.types import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from edgekit.source import SourceOptions
+
+
+def inspect(
+    path: str | Path, *, options: SourceOptions | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Read a file's facts in a child process; nothing of it is run.
+
+    Args:
+        path: The file; what it is is told by its content.
+        options: How to read a source; a converted file needs none.
+        progress: Told about the child.
+
+    Returns:
+        ``schema_version``, ``path``, ``size_bytes``, and the fields of :class:`converters.facts.ModelFacts`.
+
+    Raises:
+        UsageError: The file is missing, empty, unreadable or a folder.
+        UnsupportedError: It is no model file that edgekit knows.
+        MissingDependencyError: A package that reads it is not installed.
+        ConversionError: It is damaged.
+    """
+    file = existing_file(path)
+    plugin, kind = registry.identify(file)
+    registry.require(plugin.packages, plugin.extra, f"Reading {file.name} ({kind})")
+    arguments: dict[str, Any] = {"path": str(file.absolute())}
+    timeout_s = options.timeout_s if options else DEFAULT_TIMEOUT_S
+    if isinstance(plugin, Source):
+        from edgekit.source import SourceOptions
+
+        chosen = options or SourceOptions()
+        arguments |= {
+            "model_code": chosen.model_code,
+            "trust": chosen.trust,
+            "inputs": list(chosen.inputs),
+        }
+    job = Job(f"{file.name}: inspect", plugin.inspect, arguments, plugin.preload, timeout_s)
+    with scratch_folder() as scratch, Workers(scratch, parallel=1, progress=progress) as workers:
+        facts = workers.call(job)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "path": str(path),
+        "size_bytes": file.stat().st_size,
+        **facts,
+    }

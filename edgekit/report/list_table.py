@@ -1,0 +1,74 @@
+"""What edgekit can do, on a terminal."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from edgekit.capabilities import Capabilities, Format, Way
+
+
+def show(found: Capabilities, console: Console) -> None:
+    """Print what ``edgekit list`` found."""
+    for title, formats in (("Sources", found.sources), ("Targets (--to)", found.targets)):
+        console.print(_formats(title, formats))
+    console.print(_schemes(found))
+    for form in dict.fromkeys(way.form for way in found.ways):
+        console.print(_matrix(form, found))
+    absent = sorted({extra for way in found.ways if way.missing for extra in way.extras})
+    if absent:
+        console.print(
+            f"(yes): possible once its packages are there: pip install 'edgekit[{','.join(absent)}]'",
+            markup=False,
+            highlight=False,
+        )
+
+
+def _formats(title: str, formats: tuple[Format, ...]) -> Table:
+    table = _table(title, "name", "format", "files", "installed")
+    for item in formats:
+        command = f"no: pip install 'edgekit[{item.extra}]'"
+        table.add_row(item.name, item.title, " ".join(item.suffixes), _plain(command if item.missing else "yes"))
+    return table
+
+
+def _schemes(found: Capabilities) -> Table:
+    table = _table("Schemes", "name", "flag", "weights", "activations", "data", "")
+    for scheme in found.schemes:
+        table.add_row(
+            scheme.name,
+            scheme.flag or "(none)",
+            f"{scheme.weight_bits} bit" + ("" if scheme.granularity == "-" else f", {scheme.granularity}"),
+            f"{scheme.activation_bits} bit, {scheme.activations}",
+            "needed" if scheme.needs_calibration else "-",
+            scheme.summary,
+        )
+    return table
+
+
+def _matrix(form: str, found: Capabilities) -> Table:
+    sources = ", ".join(source.title for source in found.sources if source.form == form)
+    table = _table(f"From {sources}", "scheme", *(target.title for target in found.targets))
+    cells = {(way.scheme, way.target): way for way in found.ways if way.form == form}
+    for scheme in found.schemes:
+        table.add_row(scheme.name, *(_cell(cells[scheme.name, target.name]) for target in found.targets))
+    return table
+
+
+def _cell(way: Way) -> str:
+    if way.steps is None:
+        return "-"
+    return "(yes)" if way.missing else "yes"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _plain(text: str) -> str:
+    """Without rich taking ``[torch]`` for markup."""
+    return text.replace("[", "\\[")

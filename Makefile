@@ -33,6 +33,7 @@ acceptance: $(READY) ## Convert and check the real trained models beside the rep
 	$(BIN)/python benchmarks/real_models.py
 
 picture: $(READY) ## Run the demo and put its result into README.md and docs/demo.svg
+	@mkdir -p build
 	$(BIN)/edgekit demo --json --output build/demo > build/demo.json
 	$(BIN)/python docs/make_picture.py build/demo.json
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def inspect(
     path: str | Path, *, options: SourceOptions | None = None, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Read a file's facts in a child process; nothing of it is run.
+    """Read a file's facts in a child process. A converted file is not run, so no runtime is needed.
 
     Args:
         path: The file; what it is is told by its content.

@@ -183,9 +183,7 @@ class Workers:
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
-                    # Jobs run side by side: were each to use all cores, their threads would spin on one another
-                    # (six times slower, measured on a ResNet-56 and two cores).
-                    env={"OMP_NUM_THREADS": str(self._threads), **os.environ},
+                    env={**_child_settings(self._threads), **os.environ},
                 )
             else:
                 request = {"op": "grow", "modules": [preload[-1]], "log": log}
@@ -237,6 +235,17 @@ class Workers:
             hint="A native library crashed or the machine ran out of memory; the log has the last thing it said.",
             log=keep_log(log),
         )
+
+
+def _child_settings(threads: int) -> dict[str, str]:
+    """Environment of all children, where the user has set nothing else."""
+    return {
+        # Jobs run side by side: were each to use all cores, their threads would spin on one another (six times
+        # slower, measured on a ResNet-56 and two cores).
+        "OMP_NUM_THREADS": str(threads),
+        # ONNX Runtime's wheels report to their maker from 1.29 on, unless told not to before the import.
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
 
 
 def _value(result: dict[str, Any], job: Job, log: Path) -> Any:

@@ -8,7 +8,8 @@ own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,19 +54,19 @@ class _Subject:
     outputs: Path | None = None
     notes: list[str] = field(default_factory=list)
     error: EdgekitError | None = None
-    _session: Session | None = None
+    agent: Session | None = None
 
     @property
     def session(self) -> Session:
         """Its agent."""
-        assert self._session is not None  # noqa: S101 - opened for each file that has a target
-        return self._session
+        assert self.agent is not None  # noqa: S101 - opened for each file that has a target
+        return self.agent
 
     def fail(self, error: EdgekitError) -> None:
         """It ends here, and the others go on."""
         self.error = error
-        if self._session is not None:
-            self._session.close()
+        if self.agent is not None:
+            self.agent.close()
 
 
 def profile(
@@ -102,6 +103,8 @@ def profile(
         EdgekitError: The reference could not be run.
     """
     options, progress = options or SourceOptions(), progress or Silent()
+    if reference is not None:
+        existing_file(reference)
     subjects = [_subject(number, path) for number, path in enumerate(files)]
     device = registry.devices()["host"]
     facts = device.facts()
@@ -109,10 +112,11 @@ def profile(
         for one in subjects:
             if one.target is not None:
                 opened = device.open_session(one.path, one.target.name, threads, None, scratch, timeout_s)
-                one._session = stack.enter_context(opened)
+                one.agent = stack.enter_context(opened)
         with Workers(scratch, progress=progress) as workers:
-            _read_contents(subjects, workers, options.timeout_s)
+            begun = _read_contents(subjects, workers, options.timeout_s)
             samples = open_samples(reference, data, options, device, threads, timeout_s, workers)
+            _keep_contents(begun)
         _start(subjects, samples, progress)
         _time(subjects, budget_s, seed, progress)
         if samples.reference is not None or samples.dataset is not None:
@@ -148,9 +152,11 @@ def _subject(number: int, path: Path) -> _Subject:
     return one
 
 
-def _read_contents(subjects: Sequence[_Subject], workers: Workers, timeout_s: float) -> None:
-    """What ``inspect`` says about each file; where it cannot, the reason is kept in its place."""
-    jobs = []
+def _read_contents(
+    subjects: Sequence[_Subject], workers: Workers, timeout_s: float
+) -> list[tuple[_Subject, Future[Any]]]:
+    """Begin to read what ``inspect`` says about each file."""
+    begun = []
     for one in subjects:
         if one.target is None:
             continue
@@ -162,8 +168,13 @@ def _read_contents(subjects: Sequence[_Subject], workers: Workers, timeout_s: fl
             continue
         arguments = {"path": str(one.path.absolute())}
         job = Job(f"{name}: read weights", target.inspect, arguments, target.preload, timeout_s)
-        jobs.append((one, workers.submit(job)))
-    for one, future in jobs:
+        begun.append((one, workers.submit(job)))
+    return begun
+
+
+def _keep_contents(begun: Iterable[tuple[_Subject, Future[Any]]]) -> None:
+    """Wait for it; where a file cannot be read, the reason is kept in its place."""
+    for one, future in begun:
         try:
             one.facts = future.result()
         except EdgekitError as error:

@@ -11,7 +11,6 @@ from edgekit import data as datasets
 from edgekit import feeds, registry
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.jobs import Workers
-from edgekit.paths import existing_file
 from edgekit.plugins import Device, Target
 from edgekit.source import SourceOptions, open_source
 from edgekit.types import Signature, TensorSpec
@@ -106,7 +105,7 @@ def open_samples(
     samples = Samples(scratch, dataset, options.inputs)
     if reference is None:
         return samples
-    target = _target(existing_file(reference))
+    target = _target(reference)
     if target is None:
         opened = open_source(reference, workers, options=options, data=dataset, samples=None, program=False)
         return replace(

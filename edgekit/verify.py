@@ -34,7 +34,7 @@ def verify(
     with device.open_session(made, target.name, 1, opened.feeds, scratch, timeout_s) as session:
         outputs = feeds.read(session.outputs(opened.feeds, scratch / "outputs"))
         signature = session.signature
-        undelegated = tuple(FloatOperator(**item) for item in session.load().get("undelegated") or ())
+        undelegated = tuple(session.undelegated() or ())
     reference = feeds.read(opened.reference)
     compare = registry.function("profiles.metrics.drift:compare")
     constant_outputs = registry.function("profiles.metrics.drift:constant_outputs")

@@ -18,7 +18,7 @@ _MOVES = frozenset(
     repeat repeat_interleave replication_pad1d replication_pad2d roll scalar_tensor scatter select_copy
     select_scatter slice_copy slice_scatter split_copy split_with_sizes_copy squeeze_copy stack t_copy
     to_copy transpose_copy tril triu unbind_copy unfold_copy unsqueeze_copy view_copy where zeros
-    """.split()  # noqa: SIM905 - words read better than a column of quotes
+    """.split()
 )
 _CONVERTS = ("quantize", "dequantize", "choose_qparams")
 # Namespaces whose operators all have a formula below, or none to count.

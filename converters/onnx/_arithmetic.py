@@ -23,13 +23,13 @@ _MOVES = frozenset(
     Identity If Loop NonZero OneHot Pad QLinearConcat QuantizeLinear Range Reshape ReverseSequence Scan
     Scatter ScatterElements ScatterND SequenceAt SequenceConstruct Shape Size Slice SpaceToDepth Split
     SplitToSequence Squeeze Tile Transpose Trilu Unsqueeze Upsample Where
-    """.split()  # noqa: SIM905 - words read better than a column of quotes
+    """.split()
 )
 _UNCOUNTED = frozenset(
     """
     Attention DFT DeformConv Einsum GRU GroupQueryAttention If LSTM Loop MultiHeadAttention QAttention RNN
     STFT Scan
-    """.split()  # noqa: SIM905
+    """.split()
 )
 # Fused into an integer kernel when the inputs given come from DequantizeLinear…
 _FUSED_INPUTS = {
@@ -38,7 +38,9 @@ _FUSED_INPUTS = {
     "ReduceMax": (0,), "ReduceMin": (0,), "Sigmoid": (0,), "Softmax": (0,),
 }  # fmt: skip
 # …and, but for these, when QuantizeLinear follows.
-_ANY_OUTPUT = frozenset({"ArgMax", "Gemm", "MatMul", "MaxPool", "ReduceMax", "ReduceMin"})
+_ANY_OUTPUT = frozenset({"ArgMax", "Gemm", "MatMul", "MaxPool"})
+# These pass values on as they are, so input and output must be quantized the same way.
+_SAME_QUANTIZATION = frozenset({"ReduceMax", "ReduceMin"})
 _BYTES = ("int8", "uint8")
 _SCALE_OUTPUT = 1  # of DynamicQuantizeLinear
 
@@ -87,7 +89,22 @@ def is_fused(node: Any, graph: Graph) -> bool:
                 return False
     if _dequantized_from(graph.produced_by(node, 0), graph) not in _BYTES:
         return False
-    return node.op_type in _ANY_OUTPUT or _is_quantized_next(node.output[0], graph)
+    if node.op_type in _ANY_OUTPUT:
+        return True
+    if node.op_type in _SAME_QUANTIZATION and not _is_requantized_alike(node, graph):
+        return False
+    return _is_quantized_next(node.output[0], graph)
+
+
+def _is_requantized_alike(node: Any, graph: Graph) -> bool:
+    before, after = graph.produced_by(node, 0), graph.consumers.get(node.output[0], [None])[0]
+    if after is None or after.op_type != "QuantizeLinear":
+        return False
+    return all(
+        before.input[index] == after.input[index]
+        or (_scalar(before, index, graph) == _scalar(after, index, graph) is not None)
+        for index in (1, 2)
+    )
 
 
 def _dequantized_from(dequantize: Any, graph: Graph) -> str:

@@ -17,14 +17,14 @@ _MOVES = frozenset(
     SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQUEEZE STRIDED_SLICE TILE TRANSPOSE UNPACK WHERE
     ZEROS_LIKE
     ASSIGN_VARIABLE CALL CALL_ONCE IF READ_VARIABLE STABLEHLO_COMPOSITE VAR_HANDLE WHILE
-    """.split()  # noqa: SIM905 - words read better than a column of quotes
+    """.split()
 )
 # Operators with multiply-accumulates that no formula below covers.
 _UNCOUNTED = frozenset(
     """
     BIDIRECTIONAL_SEQUENCE_LSTM BIDIRECTIONAL_SEQUENCE_RNN CALL IF LSTM RFFT2D RNN STABLEHLO_CONVOLUTION
     STABLEHLO_DOT_GENERAL STABLEHLO_WHILE SVDF UNIDIRECTIONAL_SEQUENCE_LSTM UNIDIRECTIONAL_SEQUENCE_RNN WHILE
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _QUANTIZED = ("int2", "int4", "int8", "uint4", "uint8", "int16")
 

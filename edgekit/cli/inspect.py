@@ -31,9 +31,9 @@ def command(
 ) -> None:
     """Show what is in a model file, source or converted.
 
-    Inputs and outputs, operators with their counts, parameters, bytes of weights by dtype,
-    multiply-accumulates of one run, what computes in float in a quantized file, and what an ExecuTorch
-    program leaves to portable kernels. The file is read, not run.
+    Inputs and outputs, operators with their counts, parameters, bytes of weights by dtype, multiply-accumulates of one
+    run, what computes in float in a quantized file, and what an ExecuTorch program leaves to portable kernels. A
+    converted file is read, not run; a source may need --model, --input or --trust, as in `edgekit convert`.
     """
     from edgekit.inspect import inspect
     from edgekit.source import SourceOptions

@@ -8,6 +8,8 @@ from rich.table import Table
 
 from edgekit.capabilities import Capabilities, Format, Way
 
+_TYPED = 2  # the first columns hold names and flags
+
 
 def show(found: Capabilities, console: Console) -> None:
     """Print what ``edgekit list`` found."""
@@ -34,16 +36,11 @@ def _formats(title: str, formats: tuple[Format, ...]) -> Table:
 
 
 def _schemes(found: Capabilities) -> Table:
-    table = _table("Schemes", "name", "flag", "weights", "activations", "data", "")
+    table = _table("Schemes (bits of weights/activations)", "name", "flag", "bits", "data", "")
     for scheme in found.schemes:
-        table.add_row(
-            scheme.name,
-            scheme.flag or "(none)",
-            f"{scheme.weight_bits} bit" + ("" if scheme.granularity == "-" else f", {scheme.granularity}"),
-            f"{scheme.activation_bits} bit, {scheme.activations}",
-            "needed" if scheme.needs_calibration else "-",
-            scheme.summary,
-        )
+        bits = f"{scheme.weight_bits}/{scheme.activation_bits}"
+        needed = "needed" if scheme.needs_calibration else "-"
+        table.add_row(scheme.name, scheme.flag or "(none)", bits, needed, scheme.summary)
     return table
 
 
@@ -64,8 +61,9 @@ def _cell(way: Way) -> str:
 
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for index, column in enumerate(columns):
+        # What is typed stays in one piece; the rest gives way on a narrow terminal.
+        table.add_column(column, overflow="fold", no_wrap=index < _TYPED)
     return table
 
 

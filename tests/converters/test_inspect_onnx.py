@@ -29,7 +29,9 @@ REAL = {
 }
 
 
-def model(nodes: Sequence[Any], inputs: dict[str, Any], outputs: Sequence[str], constants: dict[str, Any]) -> Any:
+def model(
+    nodes: Sequence[Any], inputs: dict[str, Any], outputs: Sequence[str], constants: dict[str, Any], opset: int = 20
+) -> Any:
     """A model of float inputs with the shapes given."""
     graph = helper.make_graph(
         nodes,
@@ -38,7 +40,7 @@ def model(nodes: Sequence[Any], inputs: dict[str, Any], outputs: Sequence[str], 
         [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
@@ -82,28 +84,37 @@ def test_real_model_quantized_both_ways(shared_models: Path, tmp_path: Path) -> 
 
 
 S, Z = "scale", "zero"
-X: dict[str, Any] = {"x": [1, 4, 6, 6]}
+X: dict[str, Any] = {"x": [1, 4, 6, 6], "u": [1, 4, 6, 6]}
 
 
-def quantized(kind: str, constants: dict[str, Any], *, zero: Any, output: bool = True, **attributes: Any) -> Any:
-    """One operator on ``x`` and constants, each dequantized, the result quantized."""
+def quantized(kind: str, operands: dict[str, Any], *, zero: Any, output: bool = True, **attributes: Any) -> Any:
+    """One operator on ``x``, each operand dequantized (but floats), the result quantized.
+
+    Args:
+        kind: The operator.
+        operands: Those behind ``x``, by name: ``u`` is an input too, int8 arrays are weights.
+        zero: Zero point of all activations; its dtype is theirs.
+        output: Whether the result is quantized.
+        attributes: Of the operator.
+    """
     values: dict[str, Any] = {S: np.float32(0.1), Z: zero, "weight_zero": np.int8(0)}
-    nodes = [helper.make_node("QuantizeLinear", ["x", S, Z], ["xq"])]
-    nodes.append(helper.make_node("DequantizeLinear", ["xq", S, Z], ["xd"]))
-    inputs = ["xd"]
-    for name, value in constants.items():
-        values[name] = value
-        if name.startswith("w"):
+    nodes, names = [], []
+    for name, value in {"x": None, **operands}.items():
+        dtype = getattr(value, "dtype", None)
+        if value is None:
+            nodes.append(helper.make_node("QuantizeLinear", [name, S, Z], [f"{name}_q"]))
+            nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", S, Z], [f"{name}_d"]))
+        elif dtype == np.int8:
             nodes.append(helper.make_node("DequantizeLinear", [name, S, "weight_zero"], [f"{name}_d"]))
-            inputs.append(f"{name}_d")
-        else:
-            inputs.append(name if name != "x" else "xd")
-            values.pop("x", None)
-    nodes.append(helper.make_node(kind, inputs, ["y" if not output else "f"], **attributes))
+        if value is not None:
+            values[name] = value
+        names.append(f"{name}_d" if value is None or dtype == np.int8 else name)
+    nodes.append(helper.make_node(kind, names, ["f" if output else "y"], **attributes))
     if output:
         nodes.append(helper.make_node("QuantizeLinear", ["f", S, Z], ["yq"]))
         nodes.append(helper.make_node("DequantizeLinear", ["yq", S, Z], ["y"]))
-    return model(nodes, X, ["y"], values)
+    inputs = {name: shape for name, shape in X.items() if name == "x" or name in operands}
+    return model(nodes, inputs, ["y"], values, opset=21 if zero.dtype == np.uint16 else 20)
 
 
 def stays_float_in_onnx_runtime(proto: Any, kind: str, path: Path) -> bool:
@@ -127,12 +138,12 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("ConvTranspose", {"w": KERNEL}, {}),
     ("MatMul", {"w": np.ones((6, 5), np.int8)}, {}),
     ("MatMul", {"w": np.ones((6, 5), np.int8)}, {"output": False}),
-    ("Add", {"x": 0}, {}),
-    ("Add", {"x": 0}, {"output": False}),
+    ("Add", {"u": None}, {}),
+    ("Add", {"u": None}, {"output": False}),
     ("Add", {"bias": np.float32(1)}, {}),
-    ("Mul", {"x": 0}, {}),
-    ("Sub", {"x": 0}, {}),
-    ("Div", {"x": 0}, {}),
+    ("Mul", {"u": None}, {}),
+    ("Sub", {"u": None}, {}),
+    ("Div", {"u": None}, {}),
     ("MaxPool", {}, {"kernel_shape": [2, 2]}),
     ("MaxPool", {}, {"kernel_shape": [2, 2], "output": False}),
     ("AveragePool", {}, {"kernel_shape": [2, 2]}),
@@ -140,6 +151,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("GlobalAveragePool", {}, {"output": False}),
     ("ReduceMean", {"axes": np.array([2, 3])}, {}),
     ("ReduceMax", {"axes": np.array([2, 3])}, {}),
+    ("ReduceMax", {"axes": np.array([2, 3])}, {"output": False}),
     *((kind, {}, {}) for kind in ACTIVATIONS),
 ]
 

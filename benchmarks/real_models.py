@@ -65,12 +65,14 @@ def convert(case: Case, folder: Path) -> Iterator[tuple[Row, Path]]:
     for schemes, arguments in runs:
         code, report, said = edgekit(*arguments)
         made = {(item["target"], item["scheme"]): item for item in report.get("artifacts", ())}
+        failures = {item.get("what", ""): item["message"] for item in report.get("failures", ())}
         for target in ("tflite", "onnx", "executorch"):
             for scheme in schemes:
                 row = Row(case.name, target, scheme)
                 artifact = made.get((target, scheme))
                 if artifact is None:
-                    row.findings.append(f"missing, exit code {code}: {said.strip()[-300:]}")
+                    reason = failures.get(f"{target} {scheme}") or said.strip()[-300:]
+                    row.findings.append(f"missing, exit code {code}: {reason}")
                     yield row, Path()
                     continue
                 drifts = artifact["verification"]["outputs"]

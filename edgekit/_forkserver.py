@@ -8,12 +8,14 @@ socket. One JSON object a line, both ways:
 
 ``grow`` forks a server that imports further modules and listens on the socket that came along, so two
 converters that both need torch pay for it once. A server runs no job itself: what a job does to its process
-is gone with the process. Our own, rather than multiprocessing's forkserver, because that one re-imports the
+is gone with the process. The first server is the subreaper of them all: whatever a job leaves behind, however
+deep, becomes its child in the end, and is killed with it. Our own, rather than multiprocessing's forkserver, because that one re-imports the
 caller's main script in each child, and because a child must not see the user's folder on ``sys.path``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import faulthandler
@@ -24,10 +26,12 @@ import selectors
 import signal
 import socket
 import sys
-import tempfile
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+DISK_FULL = 74  # exit code of a child that could not write, EX_IOERR of sysexits.h
 
 
 class ForkServer:
@@ -41,6 +45,12 @@ class ForkServer:
 
     def serve(self) -> None:
         """Handle requests and deaths of children, one at a time."""
+        try:
+            self._serve()
+        finally:
+            end_children(self.running)
+
+    def _serve(self) -> None:
         wake_read, wake_write = os.pipe()
         os.set_blocking(wake_read, False)
         os.set_blocking(wake_write, False)
@@ -55,11 +65,13 @@ class ForkServer:
                         os.read(wake_read, 4096)
                         self._reap()
                     elif not self._receive():
-                        self._kill_all()
                         return
 
     def _receive(self) -> bool:
-        data, fds, _, _ = socket.recv_fds(self.channel, 1 << 16, 4)
+        try:
+            data, fds, _, _ = socket.recv_fds(self.channel, 1 << 16, 4)
+        except ConnectionResetError:  # the other end was killed with an answer of ours unread
+            return False
         if not data:
             return False
         self.sockets += fds
@@ -72,11 +84,14 @@ class ForkServer:
     def _handle(self, request: dict[str, Any]) -> None:
         grow = request["op"] == "grow"
         inherited = self.sockets.pop(0) if grow else -1
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
             # A failure past this point must never return into the server's loop.
             try:
-                self._become_child(request, inherited)
+                self._become_child(request, inherited, server)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(70)
         if grow:
@@ -84,12 +99,14 @@ class ForkServer:
         self.running[pid] = request["id"]
         self._send({"id": request["id"], "pid": pid})
 
-    def _become_child(self, request: dict[str, Any], inherited: int) -> None:
+    def _become_child(self, request: dict[str, Any], inherited: int, server: int) -> None:
         self.channel.close()
+        for descriptor in self.sockets:  # of servers to come: open in here they would outlive them
+            os.close(descriptor)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()  # its own group, so that it can be killed with all it started
-        die_with_parent()
+        die_with_parent(server)
         redirect_output(request["log"])
         if request["op"] == "grow":
             serve_after_import(request["modules"], socket.socket(fileno=inherited))
@@ -102,35 +119,70 @@ class ForkServer:
         os._exit(code)
 
     def _reap(self) -> None:
-        while self.running:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-            if pid == 0:
+        while True:
+            try:
+                # Looked at, not collected yet, so that the number of the group still belongs to the child.
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
                 return
-            self._send({"id": self.running.pop(pid), "exit": os.waitstatus_to_exitcode(status)})
+            if found is None:
+                return
+            kill_group(found.si_pid)  # processes that a job has started and forgotten
+            pid, status = os.waitpid(found.si_pid, 0)
+            job = self.running.pop(pid, None)  # None for what a dead server has left to this one
+            if job is not None:
+                self._send({"id": job, "exit": os.waitstatus_to_exitcode(status)})
 
     def _send(self, message: dict[str, Any]) -> None:
-        self.channel.sendall(json.dumps(message).encode() + b"\n")
-
-    def _kill_all(self) -> None:
-        for pid in self.running:
-            kill_group(pid)
+        # Where the other end is gone, reading says so next.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self.channel.sendall(json.dumps(message).encode() + b"\n")
 
 
 def kill_group(pid: int) -> None:
     """Kill a child and everything in its process group."""
     for kill in (os.killpg, os.kill):  # the group does not exist before the child's setsid
-        try:
+        with contextlib.suppress(ProcessLookupError):
             kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
 
 
-def die_with_parent() -> None:
+def end_children(known: Iterable[int]) -> None:
+    """Kill all children of this process, and what they leave to it, and wait until none is left.
+
+    Args:
+        known: Children to kill where the system does not list them.
+    """
+    while True:
+        for pid in _children() or list(known):
+            kill_group(pid)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _children() -> list[int]:
+    """Numbers of this process's children; empty where the kernel does not tell."""
+    found: list[int] = []
+    for listed in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, listed.read_text().split())
+    return found
+
+
+def adopt_orphans() -> None:
+    """Have the kernel give this process the children of children that end (Linux; see prctl(2))."""
+    if sys.platform == "linux":
+        set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(set_child_subreaper, 1)
+
+
+def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the server that forked it ends (Linux; see prctl(2))."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-        if os.getppid() == 1:
+        if os.getppid() != parent:
             os._exit(70)
 
 
@@ -149,27 +201,40 @@ def run_job(job_file: Path, result_file: Path) -> int:
     Returns:
         The exit code: 0 when a result was written, whether a value or an error.
     """
-    from edgekit.errors import EdgekitError, UsageError
+    from edgekit.errors import EdgekitError
 
     job = json.loads(job_file.read_text())
-    os.chdir(job["cwd"])
     try:
+        os.chdir(job["cwd"])
         module, _, function = job["entry"].partition(":")
         value = getattr(importlib.import_module(module), function)(**job["arguments"])
-        result = {"value": value}
+        content = json.dumps({"value": value})
     except BaseException as error:
         traceback.print_exc()
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            full = f"The disk that holds temporary files is full ({error.filename or tempfile.gettempdir()})."
-            error = UsageError(full, hint="Make room, or name another disk: TMPDIR=/path edgekit …")
+        if is_disk_full(error):
+            return DISK_FULL
         if isinstance(error, EdgekitError):
-            result = {"error": error.to_json()}
+            content = json.dumps({"error": error.to_json()})
         else:
-            result = {"crash": f"{type(error).__name__}: {error}"}
+            content = json.dumps({"crash": f"{type(error).__name__}: {error}"})
     partial = result_file.with_suffix(".partial")
-    partial.write_text(json.dumps(result))
-    partial.replace(result_file)
+    try:
+        partial.write_text(content)
+        partial.replace(result_file)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        return DISK_FULL
     return 0
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, says that no space is left."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def serve_after_import(modules: list[str], channel: socket.socket) -> None:
@@ -187,6 +252,7 @@ def main() -> None:
     descriptor, log, *modules = sys.argv[1:]
     redirect_output(log)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, and closes the socket
+    adopt_orphans()
     serve_after_import(modules, socket.socket(fileno=int(descriptor)))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from edgekit import data as data_files
 from edgekit import registry
-from edgekit.errors import DriftError, EdgekitError, UnsupportedError, UsageError
+from edgekit.errors import DriftError, EdgekitError, MeasurementError, UnsupportedError, UsageError
 from edgekit.jobs import Job, Workers, scratch_folder
 from edgekit.paths import existing_file
 from edgekit.plugins import Source, Target
@@ -299,6 +299,10 @@ class _Run:
                 verdict, signature, left = verify(
                     made, item.target, self.opened, limit, scratch, self.options.source.timeout_s
                 )
+            except MeasurementError as error:
+                # The scratch folder is gone when a user reads this.
+                error.message = error.message.replace(f"{made.parent}/", "")
+                raise
             finally:
                 self.progress.end(label)
             undelegated = undelegated or left

@@ -1,15 +1,11 @@
-"""What ONNX operators compute: on which numbers, and how many multiply-accumulates.
-
-In a file with QuantizeLinear and DequantizeLinear the numbers are those that ONNX Runtime's CPU kernels
-compute on: it fuses the pairs around some operators and computes the others in float between them. The rules
-below were read off its optimized graphs (1.32), and a test reads them off the installed one again.
-"""
+"""What ONNX operators compute: on which numbers, and how many multiply-accumulates."""
 
 from __future__ import annotations
 
 import math
 from typing import Any, Literal
 
+from converters.onnx._fusion import activations_of, bias_add, is_absorbed
 from converters.onnx._graph import Graph, attribute
 from converters.onnx._stand_ins import DATA_INPUTS
 
@@ -31,16 +27,6 @@ _UNCOUNTED = frozenset(
     STFT Scan
     """.split()
 )
-# Fused into an integer kernel when the inputs given come from DequantizeLinear…
-_FUSED_INPUTS = {
-    "Add": (0, 1), "ArgMax": (0,), "AveragePool": (0,), "Conv": (0, 1), "Gemm": (0, 1, 2),
-    "GlobalAveragePool": (0,), "LeakyRelu": (0,), "MatMul": (0, 1), "MaxPool": (0,), "Mul": (0, 1),
-    "ReduceMax": (0,), "ReduceMin": (0,), "Sigmoid": (0,), "Softmax": (0,),
-}  # fmt: skip
-# …and, but for these, when QuantizeLinear follows.
-_ANY_OUTPUT = frozenset({"ArgMax", "Gemm", "MatMul", "MaxPool"})
-# These pass values on as they are, so input and output must be quantized the same way.
-_SAME_QUANTIZATION = frozenset({"ReduceMax", "ReduceMin"})
 _BYTES = ("int8", "uint8")
 _SCALE_OUTPUT = 1  # of DynamicQuantizeLinear
 
@@ -48,7 +34,7 @@ _SCALE_OUTPUT = 1  # of DynamicQuantizeLinear
 def numbers_of(node: Any, graph: Graph) -> tuple[Numbers, str]:
     """What an operator computes on, and the dtype of its data (``dynamic``: quantized as it comes in)."""
     kind = node.op_type
-    if kind in _MOVES or is_scaffolding(node, graph) or _is_absorbed(node, graph):
+    if kind in _MOVES or is_scaffolding(node, graph) or is_absorbed(node, graph) or _is_bias(node, graph):
         return "none", ""
     if kind == "DynamicQuantizeMatMul":
         return "integer", "dynamic"
@@ -65,8 +51,9 @@ def numbers_of(node: Any, graph: Graph) -> tuple[Numbers, str]:
 
 def _plain(node: Any, graph: Graph) -> tuple[Numbers, str]:
     """The same for an operator that also exists in float models."""
-    if is_fused(node, graph):
-        return "integer", _dequantized_from(graph.produced_by(node, 0), graph)
+    integers = activations_of(node, graph)
+    if integers:
+        return "integer", integers
     dtypes = [graph.values[name].dtype for name in (*node.input, *node.output) if name in graph.values]
     for dtype in dtypes:
         if dtype.startswith(("float", "bfloat")):
@@ -78,73 +65,11 @@ def _plain(node: Any, graph: Graph) -> tuple[Numbers, str]:
     return ("none", "") if all(dtypes) and dtypes else ("float", "")
 
 
-def is_fused(node: Any, graph: Graph) -> bool:
-    """Whether ONNX Runtime's CPU provider turns the operator and its quantization into one integer kernel."""
-    if node.op_type not in _FUSED_INPUTS or node.domain:
-        return False
-    for index in _FUSED_INPUTS[node.op_type]:
-        if index < len(node.input) and node.input[index]:
-            maker = graph.produced_by(node, index)
-            if maker is None or maker.op_type != "DequantizeLinear":
-                return False
-    if _dequantized_from(graph.produced_by(node, 0), graph) not in _BYTES:
-        return False
-    if node.op_type in _ANY_OUTPUT:
-        return True
-    if node.op_type in _SAME_QUANTIZATION and not _is_requantized_alike(node, graph):
-        return False
-    return _is_quantized_next(node.output[0], graph)
-
-
-def _is_requantized_alike(node: Any, graph: Graph) -> bool:
-    before, after = graph.produced_by(node, 0), graph.consumers.get(node.output[0], [None])[0]
-    if after is None or after.op_type != "QuantizeLinear":
-        return False
-    return all(
-        before.input[index] == after.input[index]
-        or (_scalar(before, index, graph) == _scalar(after, index, graph) is not None)
-        for index in (1, 2)
-    )
-
-
-def _dequantized_from(dequantize: Any, graph: Graph) -> str:
-    return graph.value(dequantize, 0).dtype
-
-
-def _is_quantized_next(name: str, graph: Graph) -> bool:
-    """Whether QuantizeLinear alone reads a tensor, perhaps through an activation it makes superfluous."""
-    readers = graph.consumers.get(name, [])
-    if len(readers) != 1 or any(output.name == name for output in graph.outputs):
-        return False
-    if _is_absorbed(readers[0], graph):
-        return _is_quantized_next(readers[0].output[0], graph)
-    return bool(readers[0].op_type == "QuantizeLinear")
-
-
-def _is_absorbed(node: Any, graph: Graph) -> bool:
-    """Whether an activation does no more than the saturation of the QuantizeLinear behind it."""
-    if node.op_type not in ("Relu", "Clip"):
-        return False
-    readers = graph.consumers.get(node.output[0], [])
-    if len(readers) != 1 or readers[0].op_type != "QuantizeLinear":
-        return False
-    scale, zero = _scalar(readers[0], 1, graph), _scalar(readers[0], 2, graph)
-    if scale is None or zero is None:
-        return False
-    lowest, highest = {"uint8": (0, 255), "int8": (-128, 127)}.get(graph.value(readers[0], 2).dtype, (0, 0))
-    if node.op_type == "Relu":
-        return lowest < highest and zero == lowest
-    low, high = _scalar(node, 1, graph), _scalar(node, 2, graph)
-    below = low is None or low <= (lowest - zero) * scale
-    above = high is None or high >= (highest - zero) * scale
-    return lowest < highest and below and above
-
-
-def _scalar(node: Any, index: int, graph: Graph) -> float | None:
-    import onnx
-
-    constant = graph.constants.get(node.input[index]) if index < len(node.input) else None
-    return float(onnx.numpy_helper.to_array(constant.proto)) if constant and constant.elements == 1 else None
+def _is_bias(node: Any, graph: Graph) -> bool:
+    """Whether an Add is the bias of an integer MatMul."""
+    makers = [graph.produced_by(node, index) for index in range(len(node.input))] if node.op_type == "Add" else []
+    products = [maker for maker in makers if maker is not None and bias_add(maker, graph) is node]
+    return any(activations_of(maker, graph) for maker in products)
 
 
 def is_scaffolding(node: Any, graph: Graph) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,7 @@ class Graph:
         consumers: The nodes that read it.
         external: Names of the files beside the model that hold weights.
         inference_error: Why shapes could not be inferred.
+        signed_kernels: Whether ONNX Runtime has integer kernels of signed data for this machine: on Arm.
     """
 
     proto: Any
@@ -82,6 +84,12 @@ class Graph:
     consumers: dict[str, list[Any]] = field(default_factory=dict)
     external: tuple[str, ...] = ()
     inference_error: str = ""
+    signed_kernels: bool = field(default_factory=lambda: platform.machine().lower().startswith(("aarch64", "arm")))
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operators."""
+        return max((item.version for item in self.proto.opset_import if item.domain in _STANDARD), default=1)
 
     def value(self, node: Any, index: int) -> Value:
         """Type of an input; nothing is known of one that is left out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,4 +168,18 @@ def _notes(graph: Graph) -> list[str]:
     )
     if foreign:
         notes.append(f"Needs operators of other domains, which the runtime must register: {', '.join(foreign)}.")
+    signed = _left_by_signed_data(graph)
+    if signed:
+        notes.append(
+            f"Its activations are signed (s8): on x86 ONNX Runtime computes {signed} of its operators in float that it "
+            "computes on integers on Arm."
+        )
     return notes
+
+
+def _left_by_signed_data(graph: Graph) -> int:
+    """How many operators are integer on Arm and float on this machine, as of their signed data."""
+    if graph.signed_kernels:
+        return 0
+    elsewhere = replace(graph, signed_kernels=True)
+    return len(float_ones(_operators(graph))) - len(float_ones(_operators(elsewhere)))

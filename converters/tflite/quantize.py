@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from converters.graph import TFLITE, StepResult
+from converters.tflite.borders import make_float
 from edgekit import feeds
 from edgekit.errors import ConversionError
 from edgekit.feeds import Feeds
@@ -27,17 +28,16 @@ def quantize(
     """
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     from litert_quantizer import quantizer as litert
+    from litert_quantizer import recipe
 
     quantizer = litert.Quantizer(source)
     ranges = None
     if scheme == "float16":
         _use_float16(quantizer)
     elif scheme == "int8-dynamic":
-        from litert_quantizer import recipe
-
         quantizer.load_quantization_recipe(recipe.dynamic_wi8_afp32())
     else:
-        _use_static_int8(quantizer)
+        quantizer.load_quantization_recipe(recipe.static_wi8_ai8())
         if calibration is None:
             raise ConversionError("int8 needs calibration data.", hint="--data FILE")
         ranges = _measure_ranges(source, feeds.read(Path(calibration)), quantizer)
@@ -45,6 +45,8 @@ def quantize(
         quantizer.quantize(ranges).export_model(output)
     except (ValueError, RuntimeError) as error:
         raise ConversionError(f"LiteRT's quantizer: {type(error).__name__}: {error}") from error
+    if scheme == "int8":
+        make_float(Path(output))
     from converters.tflite.inspect import float_operators
 
     stayed = [] if scheme == "float16" else float_operators(Path(output))
@@ -54,17 +56,6 @@ def quantize(
         "notes": [],
         "packages": ["litert-quantizer"],
     }
-
-
-def _use_static_int8(quantizer: Any) -> None:
-    from litert_quantizer import algorithm_manager, qtyping, recipe
-
-    quantizer.load_quantization_recipe(recipe.static_wi8_ai8())
-    # Later rules win: the outermost operators hand float in and out.
-    for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-        quantizer.update_quantization_recipe(
-            regex=".*", operation_name=border, algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE
-        )
 
 
 def _use_float16(quantizer: Any) -> None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_display(quiet: bool) -> Iterator[Progress]:
-    """The display that fits: nothing, live, or lines."""
+    """The display that fits: words alone, live, or lines."""
     if quiet:
-        yield Silent()
+        yield Warnings()
     elif not sys.stderr.isatty():
         yield Lines()
     else:
@@ -32,6 +32,14 @@ def progress_display(quiet: bool) -> Iterator[Progress]:
         live = RichProgress(*columns, TaskProgressColumn(), TimeElapsedColumn(), console=Console(stderr=True))
         with live:
             yield Live(live)
+
+
+class Warnings(Silent):
+    """No progress; what a user should know is said all the same."""
+
+    def say(self, text: str) -> None:
+        """Print it."""
+        print(text, file=sys.stderr, flush=True)
 
 
 class Lines:

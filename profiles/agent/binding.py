@@ -30,17 +30,25 @@ def match(wanted: Sequence[str], given: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def check(tensor: Tensor, name: str, array: Any) -> None:
-    """Refuse an array that does not fit an input.
+def fit(tensor: Tensor, name: str, array: Any) -> Any:
+    """An array as an input takes it: whole numbers in the input's own width, everything else as it is.
+
+    TFLite files take int32 where the source took int64; a value that does not fit is refused, as all else is.
 
     Args:
         tensor: The input.
         name: What the array is called.
         array: One sample.
 
+    Returns:
+        The sample.
+
     Raises:
         ValueError: Names expected and found.
     """
+    if array.dtype.kind in "iu" and tensor["dtype"] in ("int32", "int64") and array.dtype.name != tensor["dtype"]:
+        narrowed = array.astype(tensor["dtype"])
+        array = narrowed if (narrowed == array).all() else array
     wanted = tensor["shape"]
     fits = len(wanted) == array.ndim and all(
         size is None or size == array.shape[axis] for axis, size in enumerate(wanted)
@@ -52,3 +60,4 @@ def check(tensor: Tensor, name: str, array: Any) -> None:
             f"input {tensor['name']!r} is {tensor['dtype']}[{sizes}], "
             f"the samples hold {name!r} as {array.dtype.name}[{found}]"
         )
+    return array

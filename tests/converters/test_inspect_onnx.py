@@ -74,7 +74,9 @@ def test_real_model_quantized_both_ways(shared_models: Path, tmp_path: Path) -> 
     q.quantize_static(source, static, Reader(), per_channel=True, activation_type=q.QuantType.QUInt8)
     q.quantize_dynamic(source, dynamic, op_types_to_quantize=["MatMul", "Gemm"])
     facts = inspect(static)
-    assert (facts["quantization"], facts["stayed_float"]) == ("int8", ())
+    assert facts["quantization"] == "int8"
+    # The model is of opset 10; MaxPool takes integers from 12 on.
+    assert [item["operator"] for item in facts["stayed_float"]] == ["MaxPool"]
     assert (facts["macs"], facts["parameters"]) == REAL["winml_cifar10/ImageClassifier.onnx"]
     facts = inspect(dynamic)
     assert facts["quantization"] == "int8-dynamic"
@@ -168,6 +170,89 @@ def test_what_is_float_is_what_the_installed_onnx_runtime_computes_in_float(
     proto = quantized(kind, constants, zero=zero, **options)
     found = {item.operator for item in float_operators(saved(proto, tmp_path / "m.onnx"))}
     assert (kind in found) == stays_float_in_onnx_runtime(proto, kind, tmp_path / "o.onnx")
+
+
+def test_signed_activations_with_two_readers_are_integer_on_arm_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """x86 has no signed kernels, and makes data unsigned only where one operator reads it."""
+    proto = quantized("Conv", {"w": KERNEL}, zero=np.int8(0))
+    proto.graph.node.append(helper.make_node("Sigmoid", ["x_d"], ["s"]))
+    proto.graph.output.append(helper.make_tensor_value_info("s", FLOAT, None))
+    path = saved(proto, tmp_path / "m.onnx")
+    found = {item.operator for item in float_operators(path)}
+    assert ("Conv" in found) == stays_float_in_onnx_runtime(proto, "Conv", tmp_path / "o.onnx")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    facts = inspect(str(path))
+    assert [item["operator"] for item in facts["stayed_float"]] == []  # nothing at all is integer
+    assert facts["notes"][0].startswith("Its activations are signed (s8): on x86 ONNX Runtime computes 1 of its")
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    facts = inspect(str(path))
+    assert [item["operator"] for item in facts["stayed_float"]] == ["Sigmoid"]
+    assert facts["notes"] == ()
+
+
+@pytest.mark.parametrize("output", [True, False], ids=["quantized", "float"])
+@pytest.mark.parametrize("bias", [None, np.ones(5, np.int32), np.ones(5, np.float32)], ids=["none", "s32", "f32"])
+@pytest.mark.parametrize(("kind", "rank"), [("Gemm", 2), ("MatMul", 2), ("MatMul", 3)])
+def test_matrix_products_with_a_bias(kind: str, rank: int, bias: Any, output: bool, tmp_path: Path) -> None:
+    """A MatMul becomes a Gemm by its bias; a float bias may cost a Gemm its integer kernel."""
+    values = {S: np.float32(0.1), Z: np.uint8(3), "w": np.ones((6, 5), np.int8), "wz": np.int8(0)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", S, Z], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", S, Z], ["xd"]),
+        helper.make_node("DequantizeLinear", ["w", S, "wz"], ["wd"]),
+    ]
+    operand = []
+    if bias is not None:
+        values["b"] = bias
+        operand = ["bd" if bias.dtype == np.int32 else "b"]
+        if bias.dtype == np.int32:
+            nodes.append(helper.make_node("DequantizeLinear", ["b", S], ["bd"]))
+    result = "f" if output else "y"
+    if kind == "MatMul" and operand:
+        nodes.append(helper.make_node(kind, ["xd", "wd"], ["m"]))
+        nodes.append(helper.make_node("Add", ["m", *operand], [result]))
+    else:
+        nodes.append(helper.make_node(kind, ["xd", "wd", *operand], [result]))
+    if output:
+        nodes.append(helper.make_node("QuantizeLinear", ["f", S, Z], ["yq"]))
+        nodes.append(helper.make_node("DequantizeLinear", ["yq", S, Z], ["y"]))
+    proto = model(nodes, {"x": [2, 6] if rank == 2 else [1, 2, 6]}, ["y"], values)
+    found = {item.operator for item in float_operators(saved(proto, tmp_path / "m.onnx"))}
+    runs_as = "Gemm" if operand else kind
+    assert bool(found) == stays_float_in_onnx_runtime(proto, runs_as, tmp_path / "o.onnx")
+    assert found in (set(), {kind}, {kind, "Add"})
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("name", ["mnist_onnx/mnist.onnx", "ultraface/version-slim-320_simplified.onnx"])
+def test_a_whole_network_against_the_installed_onnx_runtime(
+    name: str, signed: bool, shared_models: Path, tmp_path: Path
+) -> None:
+    from onnxruntime import quantization as q
+
+    prepared, path, optimized = (tmp_path / file for file in ("p.onnx", "q.onnx", "o.onnx"))
+    q.shape_inference.quant_pre_process(str(shared_models / name), str(prepared))
+    (entry,) = ort.InferenceSession(str(prepared)).get_inputs()
+    samples = iter([{entry.name: np.random.default_rng(0).normal(size=entry.shape).astype(np.float32)}])
+
+    class Reader(q.CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> Any:
+            return next(samples, None)
+
+    dtype = q.QuantType.QInt8 if signed else q.QuantType.QUInt8
+    q.quantize_static(str(prepared), str(path), Reader(), activation_type=dtype, weight_type=q.QuantType.QInt8)
+    stays_float_in_onnx_runtime(onnx.load(path), "Conv", optimized)
+    made = {output: node.op_type for node in onnx.load(optimized).graph.node for output in node.output}
+    kinds = ("Conv", "Gemm", "MatMul", "Add", "Softmax", "MaxPool")
+    expected = sorted(
+        node.op_type.removeprefix("Fused")
+        for node in onnx.load(optimized).graph.node
+        if node.op_type.removeprefix("Fused") in kinds and made.get(node.input[0]) == "DequantizeLinear"
+    )
+    assert sorted(item.operator for item in float_operators(path) if item.operator in kinds) == expected
 
 
 @pytest.mark.parametrize("zero", [np.uint8(0), np.uint8(3), np.int8(-128), np.int8(0)])

@@ -1,0 +1,85 @@
+"""Float inputs and outputs for a TFLite file whose borders are integers.
+
+LiteRT's quantizer can leave the borders float itself, but then writes a file that no runtime loads where an output is
+also used inside the graph (seen with litert-quantizer 0.11). So it quantizes everything, and the two conversions are
+put around the result here.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+
+def make_float(path: Path) -> None:
+    """Put a QUANTIZE behind each integer input and a DEQUANTIZE before each integer output, in place.
+
+    Args:
+        path: A TFLite file; tensors without quantization parameters (token ids, indices) are left as they are.
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    for index, graph in enumerate(model.subgraphs):
+        used = [signature for signature in model.signatureDefs or [] if signature.subgraphIndex == index]
+        inputs = {tensor: _float_twin(model, graph, tensor) for tensor in graph.inputs if _is_quantized(graph, tensor)}
+        outputs = {tensor: _float_twin(model, graph, tensor) for tensor in graph.outputs if _is_quantized(graph, tensor)}
+        quantize = [_operator(model, "QUANTIZE", twin, tensor) for tensor, twin in inputs.items()]
+        dequantize = [_operator(model, "DEQUANTIZE", tensor, twin) for tensor, twin in outputs.items()]
+        graph.operators = [*quantize, *graph.operators, *dequantize]
+        graph.inputs = [inputs.get(tensor, tensor) for tensor in graph.inputs]
+        graph.outputs = [outputs.get(tensor, tensor) for tensor in graph.outputs]
+        for signature in used:
+            for twins, tensors in ((inputs, signature.inputs), (outputs, signature.outputs)):
+                for entry in tensors or []:
+                    entry.tensorIndex = twins.get(entry.tensorIndex, entry.tensorIndex)
+    builder = flatbuffers.Builder(path.stat().st_size)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    path.write_bytes(builder.Output())
+
+
+def _is_quantized(graph: Any, index: int) -> bool:
+    from ai_edge_litert import schema_py_generated as schema
+
+    tensor = graph.tensors[index]
+    integer = tensor.type in (schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.INT16)
+    return integer and tensor.quantization is not None and tensor.quantization.scale is not None
+
+
+def _float_twin(model: Any, graph: Any, index: int) -> int:
+    """A float tensor of the same name and shape; the integer one is called after what it now is."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    twin = copy.copy(graph.tensors[index])
+    twin.type, twin.quantization = schema.TensorType.FLOAT32, None
+    model.buffers.append(schema.BufferT())
+    twin.buffer = len(model.buffers) - 1
+    name = twin.name.decode() if isinstance(twin.name, bytes) else twin.name
+    graph.tensors[index].name = f"{name}_quantized"
+    graph.tensors.append(twin)
+    return len(graph.tensors) - 1
+
+
+def _operator(model: Any, kind: str, source: int, target: int) -> Any:
+    from ai_edge_litert import schema_py_generated as schema
+
+    operator = schema.OperatorT()
+    operator.opcodeIndex = _opcode(model, getattr(schema.BuiltinOperator, kind))
+    operator.inputs, operator.outputs = [source], [target]
+    return operator
+
+
+def _opcode(model: Any, code: int) -> int:
+    from ai_edge_litert import schema_py_generated as schema
+
+    for index, known in enumerate(model.operatorCodes):
+        if known.builtinCode == code:
+            return index
+    added = schema.OperatorCodeT()
+    added.builtinCode = added.deprecatedBuiltinCode = code
+    # The versions that first took int8 (tensorflow/lite/tools/versioning/op_version.cc).
+    added.version = 2 if code == schema.BuiltinOperator.DEQUANTIZE else 1
+    model.operatorCodes.append(added)
+    return len(model.operatorCodes) - 1

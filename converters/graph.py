@@ -8,33 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TypedDict
 
-from edgekit.plugins import Step
+from edgekit.plugins import Edge, Node, Step
 
 TORCH_EXPORT = "torch.export"
 SAVED_MODEL = "SavedModel"
 ONNX = "ONNX"
 TFLITE = "TFLite"
 PTE = "pte"
-
-
-@dataclass(frozen=True)
-class Node:
-    """A form in a scheme, such as TFLite in int8."""
-
-    form: str
-    scheme: str = "float32"
-
-
-@dataclass(frozen=True)
-class Edge:
-    """A step between two nodes."""
-
-    step: Step
-    source: Node
-    target: Node
 
 
 class StepArguments(TypedDict):

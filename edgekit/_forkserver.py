@@ -9,8 +9,10 @@ socket. One JSON object a line, both ways:
 ``grow`` forks a server that imports further modules and listens on the socket that came along, so two
 converters that both need torch pay for it once. A server runs no job itself: what a job does to its process
 is gone with the process. The first server is the subreaper of them all: whatever a job leaves behind, however
-deep, becomes its child in the end, and is killed with it. Our own, rather than multiprocessing's forkserver, because that one re-imports the
-caller's main script in each child, and because a child must not see the user's folder on ``sys.path``.
+deep, becomes its child in the end, and is killed with it.
+
+Our own, rather than multiprocessing's forkserver, because that one re-imports the caller's main script in each child,
+and because a child must not see the user's folder on ``sys.path``.
 """
 
 from __future__ import annotations
@@ -91,7 +93,7 @@ class ForkServer:
             try:
                 self._become_child(request, inherited, server)
             except BaseException:
-                traceback.print_exc()
+                print_traceback()
             finally:
                 os._exit(70)
         if grow:
@@ -113,8 +115,9 @@ class ForkServer:
             sys.stderr.flush()
             os._exit(0)
         code = run_job(Path(request["job"]), Path(request["result"]))
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         # Not sys.exit: atexit handlers and threads of the frameworks belong to the server that imported them.
         os._exit(code)
 
@@ -142,7 +145,7 @@ class ForkServer:
 def kill_group(pid: int) -> None:
     """Kill a child and everything in its process group."""
     for kill in (os.killpg, os.kill):  # the group does not exist before the child's setsid
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             kill(pid, signal.SIGKILL)
 
 
@@ -150,21 +153,25 @@ def end_children(known: Iterable[int]) -> None:
     """Kill all children of this process, and what they leave to it, and wait until none is left.
 
     Args:
-        known: Children to kill where the system does not list them.
+        known: Children to kill where the kernel does not list them.
     """
+    remaining = set(known)
     while True:
-        for pid in _children() or list(known):
+        for pid in _children(remaining):
             kill_group(pid)
         try:
-            os.waitpid(-1, 0)
+            remaining.discard(os.waitpid(-1, 0)[0])
         except ChildProcessError:
             return
 
 
-def _children() -> list[int]:
-    """Numbers of this process's children; empty where the kernel does not tell."""
+def _children(known: Iterable[int]) -> list[int]:
+    """Numbers of this process's children."""
+    threads = list(Path("/proc/self/task").glob("*/children"))
+    if not threads:  # no Linux, or a kernel without CONFIG_PROC_CHILDREN
+        return list(known)
     found: list[int] = []
-    for listed in Path("/proc/self/task").glob("*/children"):
+    for listed in threads:
         with contextlib.suppress(OSError):
             found += map(int, listed.read_text().split())
     return found
@@ -210,7 +217,7 @@ def run_job(job_file: Path, result_file: Path) -> int:
         value = getattr(importlib.import_module(module), function)(**job["arguments"])
         content = json.dumps({"value": value})
     except BaseException as error:
-        traceback.print_exc()
+        print_traceback()
         if is_disk_full(error):
             return DISK_FULL
         if isinstance(error, EdgekitError):
@@ -228,6 +235,12 @@ def run_job(job_file: Path, result_file: Path) -> int:
     return 0
 
 
+def print_traceback() -> None:
+    """To the log, where there is room for it."""
+    with contextlib.suppress(OSError):
+        traceback.print_exc()
+
+
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error, or one that it came from, says that no space is left."""
     while error is not None:
@@ -243,7 +256,7 @@ def serve_after_import(modules: list[str], channel: socket.socket) -> None:
         try:
             importlib.import_module(module)
         except Exception:
-            traceback.print_exc()
+            print_traceback()
     ForkServer(channel).serve()
 
 

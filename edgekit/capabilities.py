@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgekit import registry
+from edgekit.plugins import Node
 from edgekit.types import SCHEMA_VERSION, Scheme
 
 
@@ -78,8 +79,8 @@ def capabilities() -> Capabilities:
 
 
 def _way(form: str, scheme: str, target: Format) -> Way:
-    node, plan = registry.function("converters.graph:Node"), registry.function("converters.graph:plan")
-    edges = plan(node(form), node(target.form, scheme), registry.steps())
+    plan = registry.function("converters.graph:plan")
+    edges = plan(Node(form), Node(target.form, scheme), registry.steps())
     if edges is None:
         return Way(form, scheme, target.name, None, (), ())
     steps = [edge.step for edge in edges]

@@ -16,7 +16,7 @@ from edgekit import registry
 from edgekit.errors import DriftError, EdgekitError, MeasurementError, UnsupportedError, UsageError
 from edgekit.jobs import Job, Workers, scratch_folder
 from edgekit.paths import existing_file
-from edgekit.plugins import Source, Target
+from edgekit.plugins import Edge, Node, Source, Target
 from edgekit.progress import Progress, Silent
 from edgekit.publish import Destination, destinations, publish, sha256
 from edgekit.source import OpenedSource, SourceOptions, identify_source, open_source
@@ -56,7 +56,7 @@ class _Wanted:
 
     target: Target
     scheme: Scheme
-    edges: list[Any]
+    edges: list[Edge]
     destination: Destination | None = None
 
 
@@ -135,8 +135,7 @@ def _plan(
     Raises:
         EdgekitError: The first failure, when nothing is left to do.
     """
-    graph = "converters.graph"
-    plan, node = registry.function(f"{graph}:plan"), registry.function(f"{graph}:Node")
+    plan = registry.function("converters.graph:plan")
     wanted: list[_Wanted] = []
     failures: list[Failure] = []
     first: EdgekitError | None = None
@@ -144,9 +143,9 @@ def _plan(
         target = registry.targets()[name]
         for scheme in schemes:
             try:
-                edges = plan(node(source.form), node(target.form, scheme.name), registry.steps())
+                edges = plan(Node(source.form), Node(target.form, scheme.name), registry.steps())
                 if edges is None:
-                    raise _impossible(source, target, scheme, plan, node)
+                    raise _impossible(source, target, scheme)
                 for edge in edges:
                     registry.require(edge.step.packages, edge.step.extra, f"Converting to {target.title}")
                 runtime = registry.runtimes()[target.runtime]
@@ -160,12 +159,13 @@ def _plan(
     return wanted, failures
 
 
-def _impossible(source: Source, target: Target, scheme: Scheme, plan: Any, node: Any) -> UnsupportedError:
+def _impossible(source: Source, target: Target, scheme: Scheme) -> UnsupportedError:
     """Names the nearest schemes that this target can do."""
+    plan = registry.function("converters.graph:plan")
     possible = [
         other
         for other in registry.schemes().values()
-        if plan(node(source.form), node(target.form, other.name), registry.steps()) is not None
+        if plan(Node(source.form), Node(target.form, other.name), registry.steps()) is not None
     ]
     nearest = sorted(possible, key=lambda other: abs(other.weight_bits - scheme.weight_bits))
     if not nearest:
@@ -211,16 +211,16 @@ class _Run:
         self.options = options
         self.workers = workers
         self.progress = progress
-        self.results: dict[Any, dict[str, Any]] = {}  # node -> result of the step that made it
-        self.planned: dict[Any, Path] = {}
-        self.files: dict[Any, Path] = {}  # those of planned that are made
-        self.broken: dict[Any, EdgekitError] = {}
+        self.results: dict[Node, dict[str, Any]] = {}  # of the steps that made them
+        self.planned: dict[Node, Path] = {}
+        self.files: dict[Node, Path] = {}  # those of planned that are made
+        self.broken: dict[Node, EdgekitError] = {}
         self.artifacts: list[Artifact | None] = [None] * len(wanted)
         self.failures: list[Failure] = []
 
     def finish_all(self) -> None:
         """Run steps as their inputs are there; check and publish each artifact as it is made."""
-        running: dict[Future[Any], Any] = {}
+        running: dict[Future[Any], Edge] = {}
         checking: dict[Future[Any], int] = {}
         todo = {edge.target: edge for item in self.wanted for edge in item.edges}
         unchecked = set(range(len(self.wanted)))
@@ -250,7 +250,7 @@ class _Run:
                 else:
                     self._check_done(checking.pop(future), future)
 
-    def _start(self, edge: Any) -> Future[Any]:
+    def _start(self, edge: Edge) -> Future[Any]:
         suffix = next(target.suffix for target in registry.targets().values() if target.form == edge.target.form)
         folder = self.workers.scratch / f"made-{edge.target.scheme}{suffix}"
         folder.mkdir()
@@ -273,7 +273,7 @@ class _Run:
         )
         return self.workers.submit(job)
 
-    def _step_done(self, edge: Any, future: Future[Any]) -> None:
+    def _step_done(self, edge: Edge, future: Future[Any]) -> None:
         try:
             self.results[edge.target] = future.result()
         except EdgekitError as error:

@@ -25,12 +25,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgekit._forkserver import kill_group
-from edgekit.errors import ChildError, ConversionError, EdgekitError
+from edgekit._forkserver import DISK_FULL, is_disk_full, kill_group
+from edgekit.errors import ChildError, ConversionError, EdgekitError, UsageError
 from edgekit.progress import Progress, Silent
 
 DEFAULT_TIMEOUT_S = 1800.0
 _KEPT_LOGS = 50
+_END_TIMEOUT_S = 10.0
+# A disk with less than this is full: no model file is smaller.
+_LEAST_FREE_BYTES = 1 << 16
 
 T = TypeVar("T")
 
@@ -44,7 +47,7 @@ class Job:
         entry: ``package.module:function``.
         arguments: Keyword arguments, plain JSON.
         preload: Modules that the server imports before it forks, outermost first.
-        timeout_s: Time limit in seconds, from the start of the child.
+        timeout_s: Time limit in seconds of the imports, and again of the job from its start.
     """
 
     label: str
@@ -55,11 +58,20 @@ class Job:
 
 
 class _Server:
-    """This side of one fork server."""
+    """This side of one fork server.
 
-    def __init__(self, channel: socket.socket) -> None:
+    Args:
+        channel: The socket it listens on.
+        log: Where its own output goes.
+        running: Process numbers of all that runs, jobs and servers; kept up to date from here.
+    """
+
+    def __init__(self, channel: socket.socket, log: Path, running: set[int]) -> None:
         self.channel = channel
+        self.log = log
+        self.running = running
         self.answers: dict[int, queue.SimpleQueue[dict[str, Any]]] = {}
+        self.pids: dict[int, int] = {}
         self.lock = threading.Lock()
         self.next_id = 0
         self.dead = False
@@ -86,6 +98,7 @@ class _Server:
                 for line in lines:
                     answer = json.loads(line)
                     with self.lock:
+                        self._note(answer)
                         self.answers[answer["id"]].put(answer)
             except OSError:
                 pass  # closed by close(): the same end as a server that went away
@@ -93,6 +106,14 @@ class _Server:
             self.dead = True
             for answers in self.answers.values():
                 answers.put({"gone": True})
+
+    def _note(self, answer: dict[str, Any]) -> None:
+        """Keep account of what runs."""
+        if "pid" in answer:
+            self.pids[answer["id"]] = answer["pid"]
+            self.running.add(answer["pid"])
+        else:
+            self.running.discard(self.pids.pop(answer["id"]))
 
     def close(self) -> None:
         try:
@@ -121,8 +142,10 @@ class Workers:
         self._threads = max(1, cores // self._parallel)
         self._servers: dict[tuple[str, ...], _Server] = {}
         self._server_lock = threading.Lock()
-        self._root: subprocess.Popen[bytes] | None = None
-        self._pids: set[int] = set()
+        self._grown_count = 0
+        self._roots: list[subprocess.Popen[bytes]] = []
+        self._running: set[int] = set()
+        self._ends: list[Callable[[], None]] = []
         self._count = 0
         self._closed = False
 
@@ -144,29 +167,52 @@ class Workers:
         """Queue a call of this process, next to the jobs: for waiting on other programs, such as agents."""
         return self._pool.submit(function, *arguments)
 
+    @contextmanager
+    def ended_by_close(self, end: Callable[[], None]) -> Iterator[None]:
+        """Have :meth:`close` call ``end`` while the body runs: it stops a program that a background call waits for."""
+        with self._server_lock:
+            self._refuse_when_closed("background work")
+            self._ends.append(end)
+        try:
+            yield
+        finally:
+            with self._server_lock:
+                self._ends.remove(end)
+
     def warm_up(self, preload: tuple[str, ...]) -> None:
         """Start the imports of a later job now, in the background."""
         self._server(preload)
 
     def close(self) -> None:
         """Kill all children and servers. No process of this object is left when it returns."""
-        self._closed = True
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        with self._server_lock:
-            servers = list(self._servers.values())
-            pids = set(self._pids)
-        for pid in pids:
-            kill_group(pid)
-        for server in servers:
-            server.close()
-        if self._root is not None:
-            self._root.kill()
-            self._root.wait()
-        self._pool.shutdown(wait=True)
+        with _no_interrupt():
+            with self._server_lock:
+                self._closed = True
+                servers = list(self._servers.values())
+                ends = list(self._ends)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            for end in ends:
+                end()
+            for pid in list(self._running):
+                kill_group(pid)
+            for server in servers:
+                server.close()
+            for root in self._roots:
+                try:
+                    root.wait(_END_TIMEOUT_S)  # it ends once all that descends from it has ended
+                except subprocess.TimeoutExpired:
+                    root.kill()
+                    root.wait()
+            self._pool.shutdown(wait=True)
+
+    def _refuse_when_closed(self, what: str) -> None:
+        if self._closed:
+            raise ChildError(f"{what}: cancelled.")
 
     def _server(self, preload: tuple[str, ...]) -> _Server:
         """The server that has imported ``preload``, grown from the one with its longest prefix."""
         with self._server_lock:
+            self._refuse_when_closed("starting a child")
             return self._grown(preload)
 
     def _grown(self, preload: tuple[str, ...]) -> _Server:
@@ -174,35 +220,39 @@ class Workers:
         if known is not None and not known.dead:
             return known
         ours, theirs = socket.socketpair()
-        log = str(self.scratch / f"server-{len(self._servers)}.log")
+        self._grown_count += 1
+        log = self.scratch / f"server-{self._grown_count}.log"
         with theirs:
             if not preload:
-                command = [sys.executable, "-P", "-m", "edgekit._forkserver", str(theirs.fileno()), log]
-                self._root = subprocess.Popen(  # noqa: S603 - our own module
+                command = [sys.executable, "-P", "-m", "edgekit._forkserver", str(theirs.fileno()), str(log)]
+                root = subprocess.Popen(  # noqa: S603 - our own module
                     command,
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     start_new_session=True,
                     env={**_child_settings(self._threads), **os.environ},
                 )
+                self._roots.append(root)
             else:
-                request = {"op": "grow", "modules": [preload[-1]], "log": log}
-                answer = self._grown(preload[:-1]).request(request, [theirs.fileno()]).get()
-                if "pid" in answer:
-                    self._pids.add(answer["pid"])
-        server = _Server(ours)
+                request = {"op": "grow", "modules": [preload[-1]], "log": str(log)}
+                self._grown(preload[:-1]).request(request, [theirs.fileno()])
+        server = _Server(ours, log, self._running)
         self._servers[preload] = server
         return server
 
     def _run(self, job: Job) -> Any:
-        if self._closed:
-            raise ChildError(f"{job.label}: cancelled.")
         with self._server_lock:
+            self._refuse_when_closed(job.label)
             self._count += 1
             stem = self.scratch / f"job-{self._count}"
         self.progress.start(job.label)
         try:
             return self._run_in_child(job, stem)
+        except ConversionError as error:
+            # The child's own words for a full disk are many: a bus error, an exception of C++, half a file.
+            if shutil.disk_usage(self.scratch).free < _LEAST_FREE_BYTES:
+                raise disk_full(self.scratch) from error
+            raise
         finally:
             self.progress.end(job.label)
 
@@ -210,31 +260,69 @@ class Workers:
         job_file, result, log = (stem.with_suffix(suffix) for suffix in (".json", ".result", ".log"))
         job_file.write_text(json.dumps({"entry": job.entry, "arguments": job.arguments, "cwd": str(Path.cwd())}))
         request = {"op": "run", "job": str(job_file), "result": str(result), "log": str(log)}
-        answers = self._server(job.preload).request(request)
+        server = self._server(job.preload)
+        answers = server.request(request)
         pid, code, deadline = 0, None, time.monotonic() + job.timeout_s
         while code is None:
             try:
                 answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                kill_group(pid) if pid else None
-                self._pids.discard(pid)
-                raise ChildError(
-                    f"{job.label}: stopped after its time limit of {job.timeout_s:g} s.",
-                    hint="Give it more with --timeout SECONDS.",
-                    log=keep_log(log),
-                ) from None
+                raise self._out_of_time(job, server, pid, log) from None
+            if "gone" in answer:
+                raise self._server_gone(job, server, pid, log)
             if "pid" in answer:
-                pid = answer["pid"]
-                self._pids.add(pid)
-            code = -signal.SIGKILL if "gone" in answer else answer.get("exit")
-        self._pids.discard(pid)
+                pid, deadline = answer["pid"], time.monotonic() + job.timeout_s
+            code = answer.get("exit")
         if result.exists():
             return _value(json.loads(result.read_text()), job, log)
+        if code == DISK_FULL:
+            raise disk_full(self.scratch)
         raise ChildError(
             f"{job.label}: the child process {describe_exit(code)}.",
             hint="A native library crashed or the machine ran out of memory; the log has the last thing it said.",
             log=keep_log(log),
         )
+
+    def _out_of_time(self, job: Job, server: _Server, pid: int, log: Path) -> ChildError:
+        """Kill a job past its time limit, or the server that did not even come to start it."""
+        if pid:
+            kill_group(pid)
+            what = "stopped after its time limit"
+        else:
+            server.close()
+            log = server.log
+            what = f"importing {', '.join(job.preload)} for it took longer than the time limit"
+        return ChildError(
+            f"{job.label}: {what} of {job.timeout_s:g} s.",
+            hint="Give it more with --timeout SECONDS.",
+            log=keep_log(log),
+        )
+
+    def _server_gone(self, job: Job, server: _Server, pid: int, log: Path) -> ChildError:
+        """The error for a job whose server died under it."""
+        self._refuse_when_closed(job.label)
+        if pid:
+            kill_group(pid)
+        return ChildError(
+            f"{job.label}: the process that had imported {', '.join(job.preload) or 'Python'} for it crashed or was "
+            "killed.",
+            hint="A native library crashed or the machine ran out of memory; the log has the last thing it said.",
+            log=keep_log(log if log.exists() else server.log),
+        )
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Keep a second Ctrl-C from breaking off what the first one began."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _child_settings(threads: int) -> dict[str, str]:
@@ -275,6 +363,14 @@ def state_folder() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "edgekit"
 
 
+def disk_full(folder: Path) -> UsageError:
+    """The error for a disk without room for temporary files."""
+    return UsageError(
+        f"The disk that holds temporary files is full ({folder}).",
+        hint="Make room, or name a folder on another disk: TMPDIR=/path edgekit …",
+    )
+
+
 def keep_log(log: Path) -> str:
     """Copy a log out of the scratch folder; the oldest kept ones go.
 
@@ -288,7 +384,8 @@ def keep_log(log: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         folder = Path(tempfile.gettempdir())
-    kept = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{log.name}"
+    # The scratch folder's own name is different for each command, and for each one in the same process.
+    kept = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{log.parent.name.removeprefix('edgekit-')}-{log.name}"
     try:
         shutil.copyfile(log, kept)
     except OSError:
@@ -300,6 +397,15 @@ def keep_log(log: Path) -> str:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A private temporary folder, removed at the end whatever happens."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        yield Path(folder)
+    """A private temporary folder, removed at the end whatever happens.
+
+    Raises:
+        UsageError: There is no place for it, or the body met a full disk.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        if not (is_disk_full(error) or (isinstance(error, FileNotFoundError) and error.filename is None)):
+            raise
+        raise disk_full(Path(tempfile.gettempdir())) from error

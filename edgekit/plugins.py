@@ -94,6 +94,23 @@ class Step:
     extra: str
 
 
+@dataclass(frozen=True)
+class Node:
+    """A node of the conversion graph: a form in a scheme, such as TFLite in int8."""
+
+    form: str
+    scheme: str = "float32"
+
+
+@dataclass(frozen=True)
+class Edge:
+    """An edge of it: a step between two nodes."""
+
+    step: Step
+    source: Node
+    target: Node
+
+
 class Runtime(Protocol):
     """A module ``profiles/runtimes/<name>.py``; it must run on a device without edgekit.
 

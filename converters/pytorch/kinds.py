@@ -18,9 +18,9 @@ from edgekit.errors import ConversionError, UntrustedError
 _LEGACY_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 # Functions that shape expressions of a program may call; torch.export hands the text to sympy, which evaluates it.
 _SHAPE_FUNCTIONS = frozenset(
-    "Abs And CeilDiv CeilToInt CleanDiv Eq FloorDiv FloorToInt Ge Gt Identity Integer IntTrueDiv IsNonOverlappingAndDense"
-    " Le LShift Lt Max Min Mod ModularIndexing Ne Not Or Piecewise PowByNatural PythonMod RShift Rational RoundToInt"
-    " Symbol ToFloat TruncToInt Where ceiling floor log2 sqrt".split()
+    "Abs And CeilDiv CeilToInt CleanDiv Eq FloorDiv FloorToInt Ge Gt Identity Integer IntTrueDiv"
+    " IsNonOverlappingAndDense Le LShift Lt Max Min Mod ModularIndexing Ne Not Or Piecewise PowByNatural PythonMod"
+    " RShift Rational RoundToInt Symbol ToFloat TruncToInt Where ceiling floor log2 sqrt".split()
 )
 _MAX_EXPANSION = 200
 

@@ -25,7 +25,9 @@ def make_float(path: Path) -> None:
     for index, graph in enumerate(model.subgraphs):
         used = [signature for signature in model.signatureDefs or [] if signature.subgraphIndex == index]
         inputs = {tensor: _float_twin(model, graph, tensor) for tensor in graph.inputs if _is_quantized(graph, tensor)}
-        outputs = {tensor: _float_twin(model, graph, tensor) for tensor in graph.outputs if _is_quantized(graph, tensor)}
+        outputs = {
+            tensor: _float_twin(model, graph, tensor) for tensor in graph.outputs if _is_quantized(graph, tensor)
+        }
         quantize = [_operator(model, "QUANTIZE", twin, tensor) for tensor, twin in inputs.items()]
         dequantize = [_operator(model, "DEQUANTIZE", tensor, twin) for tensor, twin in outputs.items()]
         graph.operators = [*quantize, *graph.operators, *dequantize]

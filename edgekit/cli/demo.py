@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +58,7 @@ def _print(report: Report, output: str) -> None:
 
     out = stdout_console()
     if report.profiles:
+        out.print()
         out.print(table(report))
     for line in conditions(report):
         out.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
@@ -65,12 +68,19 @@ def _print(report: Report, output: str) -> None:
         for title, text in (("  next: ", failure.hint), ("  log:  ", failure.log)):
             if text:
                 errors.print(title + text, markup=False)
-    out.print(
-        f"\nThe files are in {output}/, each with a .json that says how it was made. Now yours:\n"
-        "  edgekit convert model.pt --to all --int8 --data calibration.npz\n"
-        "  edgekit profile model.int8.* --reference model.pt --data test.npz",
-        markup=False, highlight=False, soft_wrap=True,
-    )  # fmt: skip
+    if report.artifacts:
+        out.print(
+            f"\nThe files are in {output}/, each with a .json that says how it was made. Now yours:\n"
+            f"  {_program()} convert model.pt --to all --int8 --data calibration.npz\n"
+            f"  {_program()} profile model.int8.* --reference model.pt --data test.npz",
+            markup=False, highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def _program() -> str:
+    """What to type to get this edgekit: its path, where the shell would not find it (``make demo``)."""
+    started = sys.argv[0]
+    return started if Path(started).name == "edgekit" and shutil.which("edgekit") is None else "edgekit"
 
 
 def table(report: Report) -> Table:

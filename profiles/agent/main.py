@@ -197,9 +197,7 @@ class Agent:
         """The arrays of a sample under the file's own names."""
         inputs = self._loaded().inputs
         pairs = binding.match([item["name"] for item in inputs], list(sample))
-        return {
-            item["name"]: binding.fit(item, pairs[item["name"]], sample[pairs[item["name"]]]) for item in inputs
-        }
+        return {item["name"]: binding.fit(item, pairs[item["name"]], sample[pairs[item["name"]]]) for item in inputs}
 
     def _make_ring(self) -> list[dict[str, Array]]:
         """A few samples in memory to go round: one alone would flatter what depends on its input."""

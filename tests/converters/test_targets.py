@@ -78,10 +78,10 @@ def test_accuracy_names_and_sidecar(report: Report, target: str, scheme: str) ->
     assert not any(str(Path.home()) in value for value in made.tools.values())
 
 
-def test_quantized_files_are_smaller(report: Report) -> None:
-    for target in TARGETS:
-        sizes = {scheme: artifact(report, target, scheme).size_bytes for scheme in SCHEMES}
-        assert sizes["float16"] < sizes["float32"], target
+def test_float16_is_smaller_or_says_why_not(report: Report) -> None:
+    for target in ("tflite", "onnx"):
+        assert artifact(report, target, "float16").size_bytes < artifact(report, target, "float32").size_bytes, target
+    assert any("stores convolution weights as float32" in n for n in artifact(report, "executorch", "float16").notes)
 
 
 def test_what_stayed_float_is_listed(report: Report) -> None:

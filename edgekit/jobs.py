@@ -7,6 +7,7 @@ import once. Output of a child goes to a log, which is kept when the job fails.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
@@ -34,6 +35,8 @@ _KEPT_LOGS = 50
 _END_TIMEOUT_S = 10.0
 # A disk with less than this is full: no model file is smaller.
 _LEAST_FREE_BYTES = 1 << 16
+
+_kept_count = itertools.count(1)
 
 T = TypeVar("T")
 
@@ -221,7 +224,7 @@ class Workers:
             return known
         ours, theirs = socket.socketpair()
         self._grown_count += 1
-        log = self.scratch / f"server-{self._grown_count}.log"
+        log = self.scratch / f"job-server-{self._grown_count}.log"
         with theirs:
             if not preload:
                 command = [sys.executable, "-P", "-m", "edgekit._forkserver", str(theirs.fileno()), str(log)]
@@ -250,8 +253,8 @@ class Workers:
             return self._run_in_child(job, stem)
         except ConversionError as error:
             # The child's own words for a full disk are many: a bus error, an exception of C++, half a file.
-            if shutil.disk_usage(self.scratch).free < _LEAST_FREE_BYTES:
-                raise disk_full(self.scratch) from error
+            if _is_full(self.scratch):
+                raise disk_full(self.scratch.parent) from error
             raise
         finally:
             self.progress.end(job.label)
@@ -276,7 +279,7 @@ class Workers:
         if result.exists():
             return _value(json.loads(result.read_text()), job, log)
         if code == DISK_FULL:
-            raise disk_full(self.scratch)
+            raise disk_full(self.scratch.parent)
         raise ChildError(
             f"{job.label}: the child process {describe_exit(code)}.",
             hint="A native library crashed or the machine ran out of memory; the log has the last thing it said.",
@@ -322,7 +325,7 @@ def _no_interrupt() -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _child_settings(threads: int) -> dict[str, str]:
@@ -371,6 +374,10 @@ def disk_full(folder: Path) -> UsageError:
     )
 
 
+def _is_full(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < _LEAST_FREE_BYTES
+
+
 def keep_log(log: Path) -> str:
     """Copy a log out of the scratch folder; the oldest kept ones go.
 
@@ -384,8 +391,7 @@ def keep_log(log: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         folder = Path(tempfile.gettempdir())
-    # The scratch folder's own name is different for each command, and for each one in the same process.
-    kept = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{log.parent.name.removeprefix('edgekit-')}-{log.name}"
+    kept = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_kept_count)}-{log.name}"
     try:
         shutil.copyfile(log, kept)
     except OSError:
@@ -403,9 +409,17 @@ def scratch_folder() -> Iterator[Path]:
         UsageError: There is no place for it, or the body met a full disk.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            yield Path(folder)
+        folder = Path(tempfile.mkdtemp(prefix="edgekit-"))
     except OSError as error:
-        if not (is_disk_full(error) or (isinstance(error, FileNotFoundError) and error.filename is None)):
-            raise
-        raise disk_full(Path(tempfile.gettempdir())) from error
+        raise UsageError(
+            f"No temporary folder can be made: {error.strerror}.",
+            hint="Name one on another disk: TMPDIR=/path edgekit …",
+        ) from error
+    try:
+        yield folder
+    except OSError as error:
+        if is_disk_full(error) or _is_full(folder):
+            raise disk_full(folder.parent) from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,7 @@
+"""A framework whose import never ends."""
+
+from __future__ import annotations
+
+import time
+
+time.sleep(300)

@@ -44,11 +44,26 @@ def torch_tensors(path: str, into: str) -> str:
             f"--data {path}: not an array file: neither .npz, .npy, safetensors nor a torch.save file of tensors "
             f"({str(error).splitlines()[0]})."
         ) from error
+    named: Any = loaded
     if isinstance(loaded, torch.Tensor):
-        loaded = {"x": loaded}
+        named = {"x": loaded}
     elif isinstance(loaded, (list, tuple)):
-        loaded = {f"arr_{index}": item for index, item in enumerate(loaded)}
-    if not isinstance(loaded, dict) or not all(isinstance(item, torch.Tensor) for item in loaded.values()):
-        raise DataError(f"--data {path}: expected tensors, found {type(loaded).__name__} of other things.")
-    arrays = {str(name): item.detach().contiguous().numpy() for name, item in loaded.items()}
+        named = {f"arr_{index}": item for index, item in enumerate(loaded)}
+    if not isinstance(named, dict):
+        raise DataError(f"--data {path}: expected tensors, found {type(loaded).__name__}.")
+    others = [f"{name}: {type(item).__name__}" for name, item in named.items() if not isinstance(item, torch.Tensor)]
+    if others:
+        raise DataError(
+            f"--data {path}: expected tensors, found a {type(loaded).__name__} with {', '.join(others[:5])}.",
+            hint="torch.save({'x': images, 'labels': labels}, 'data.pt')",
+        )
+    arrays = {str(name): _to_numpy(item) for name, item in named.items()}
     return str(feeds.write(Path(into), feeds.Feeds(arrays)))
+
+
+def _to_numpy(tensor: Any) -> Any:
+    import torch
+
+    dense = tensor.detach().to_dense() if tensor.layout is not torch.strided else tensor.detach()
+    # NumPy has no bfloat16; every value of it is one of float32.
+    return (dense.float() if dense.dtype is torch.bfloat16 else dense).contiguous().numpy()

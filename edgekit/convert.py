@@ -297,7 +297,7 @@ class _Run:
             self.progress.start(label)
             try:
                 verdict, signature, left = verify(
-                    made, item.target, self.opened, limit, scratch, self.options.source.timeout_s
+                    made, item.target, self.opened, limit, scratch, self.options.source.timeout_s, self.workers
                 )
             except MeasurementError as error:
                 # The scratch folder is gone when a user reads this.

@@ -7,7 +7,9 @@ expected and found where they do not fit. No framework is imported here; formats
 from __future__ import annotations
 
 import difflib
+import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +80,10 @@ def load(path: str, scratch: Path, workers: Workers) -> Dataset:
         )
     arrays = _read_folder(place) if place.is_dir() else _read_file(place, scratch, workers)
     if not arrays:
-        raise DataError(f"--data {path}: there is no array in it.")
+        raise DataError(
+            f"--data {path}: there is no array in it.",
+            hint="A folder holds .npy or .npz files." if place.is_dir() else "np.savez('data.npz', x=…, labels=…)",
+        )
     for name, array in arrays.items():
         if array.size == 0:
             raise DataError(f"--data {path}: array {name!r} is empty, shape {list(array.shape)}.")
@@ -90,13 +95,33 @@ def _names_beside(place: Path) -> list[str]:
 
 
 def _read_folder(place: Path) -> dict[str, Array]:
-    chunks = [_read_numpy(file) for file in sorted(place.glob("*.npz"))]
-    if not chunks:
-        return {file.stem: _read_numpy(file)[""] for file in sorted(place.glob("*.npy"))}
-    for chunk in chunks[1:]:
+    archives, files = (sorted(place.glob(pattern), key=_natural) for pattern in ("*.npz", "*.npy"))
+    if not archives:
+        return {file.stem: _read_numpy(file)[""] for file in files}
+    chunks = [_read_numpy(file) for file in archives]
+    for file, chunk in zip(archives, chunks, strict=True):
         if set(chunk) != set(chunks[0]):
-            raise DataError(f"--data {place}: its .npz files hold different arrays: {set(chunk) ^ set(chunks[0])}.")
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+            raise DataError(
+                f"--data {place}: {archives[0].name} holds the arrays {', '.join(chunks[0])}, "
+                f"and {file.name} holds {', '.join(chunk)}."
+            )
+    return {name: _joined([chunk[name] for chunk in chunks], archives, name) for name in chunks[0]}
+
+
+def _natural(file: Path) -> list[tuple[int, str]]:
+    """Sorts ``sample10`` behind ``sample9``, as people who number files mean it."""
+    return [(int(part or 0), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", file.stem)]
+
+
+def _joined(parts: list[Array], files: list[Path], name: str) -> Array:
+    """One array of several files; numbers, such as the label of the one sample in a file, in a row."""
+    for file, part in zip(files, parts, strict=True):
+        if part.shape[1:] != parts[0].shape[1:] or part.ndim != parts[0].ndim:
+            raise DataError(
+                f"--data {file.parent}: array {name!r} is {list(parts[0].shape)} in {files[0].name} "
+                f"and {list(part.shape)} in {file.name}."
+            )
+    return np.concatenate(parts) if parts[0].ndim else np.stack(parts)
 
 
 def _read_file(place: Path, scratch: Path, workers: Workers) -> dict[str, Array]:
@@ -129,7 +154,7 @@ def _read_numpy(place: Path) -> dict[str, Array]:
     try:
         loaded = np.load(place, allow_pickle=False)
         return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         hint = "Arrays of Python objects are pickles; save numbers: np.savez(file, x=np.stack(list))."
         raise DataError(f"--data {place}: {error}", hint=hint if "pickle" in str(error) else "") from error
 
@@ -150,23 +175,24 @@ def bind(dataset: Dataset, signature: Signature) -> Feeds:
     chosen = _choose(dataset, signature.inputs)
     label_name = next((name for name in LABEL_NAMES if name in dataset.arrays and name not in chosen.values()), None)
     bound: dict[str, Array] = {}
-    labels = None if label_name is None else dataset.arrays[label_name]
+    rows: dict[str, int] = {}
     for spec in signature.inputs:
         array = dataset.arrays[chosen[spec.name]] if chosen else _stack(dataset, spec)
         where = f"--data {dataset.origin}: array {chosen[spec.name]!r}" if chosen else f"--data {dataset.origin}"
-        bound[spec.name] = _fit_shape(_fit_dtype(array, spec, where), spec, where)
+        bound[spec.name], rows[spec.name] = _fit_shape(_fit_dtype(array, spec, where), spec, where)
+    first = signature.inputs[0].name
     counts = {name: len(array) for name, array in bound.items()}
     if len(set(counts.values())) > 1:
         raise DataError(f"--data {dataset.origin}: the inputs have different numbers of samples: {counts}.")
-    unused = set(dataset.arrays) - set(chosen.values()) - {label_name} if chosen else set()
-    count = next(iter(counts.values()))
-    origin = f"{count} samples of {dataset.origin}" + (f", not used: {', '.join(sorted(unused))}" if unused else "")
-    batch = next(iter(bound.values())).shape[1] if labels is not None and _batched(signature) else 1
-    return Feeds(bound, None if labels is None else _fit_labels(labels, count, batch, dataset.origin), origin)
-
-
-def _batched(signature: Signature) -> bool:
-    return bool(signature.inputs[0].shape)
+    labels = None
+    if label_name is not None:
+        labels = _fit_labels(dataset.arrays[label_name], bound[first], rows[first], dataset.origin)
+    used = {*chosen.values(), *((label_name,) if labels is not None else ())}
+    unused = [name for name in dataset.arrays if name not in used] if chosen else []
+    origin = f"{counts[first]} samples of {dataset.origin}"
+    if rows[first] > counts[first] > 0 and rows[first] % bound[first].shape[1]:
+        origin += f", without the last {rows[first] % bound[first].shape[1]} that fill no batch"
+    return Feeds(bound, labels, origin + (f", not used: {', '.join(sorted(unused))}" if unused else ""))
 
 
 def _choose(dataset: Dataset, inputs: tuple[TensorSpec, ...]) -> dict[str, str]:
@@ -176,7 +202,7 @@ def _choose(dataset: Dataset, inputs: tuple[TensorSpec, ...]) -> dict[str, str]:
         return {name: name for name in names}
     others = [name for name in dataset.arrays if name not in LABEL_NAMES]
     if len(names) == 1:
-        if dataset.one_file_each and len(others) > 1:
+        if dataset.one_file_each and len(others) > 1 and "x" not in others:
             return {}
         only = "x" if "x" in dataset.arrays else others[0] if len(others) == 1 else None
         if only is not None:
@@ -226,18 +252,19 @@ def _fit_dtype(array: Array, spec: TensorSpec, where: str) -> Array:
     return fitted
 
 
-def _fit_shape(array: Array, spec: TensorSpec, where: str) -> Array:
+def _fit_shape(array: Array, spec: TensorSpec, where: str) -> tuple[Array, int]:
+    """The array as samples of the input, and how many rows it had, one per label."""
     shape, found = spec.shape, array.shape
     if len(found) == len(shape) and shape and _fits(found[1:], shape[1:]):
         batch = shape[0] or 1
         count = found[0] // batch
         if count == 0:
             raise DataError(f"{where}: {found[0]} samples are fewer than the model's batch of {batch}.")
-        return array[: count * batch].reshape(count, batch, *found[1:])
+        return array[: count * batch].reshape(count, batch, *found[1:]), found[0]
     if len(found) == len(shape) + 1 and _fits(found[1:], shape):
-        return array
+        return array, len(array)
     if shape and shape[0] in (1, None) and _fits(found, shape[1:]):
-        return array[None, None]
+        return array[None, None], 1
     wanted = "[N," + ",".join("?" if size is None else str(size) for size in shape[1:]) + "]"
     raise DataError(
         f"{where}: expected shape {wanted} for input {spec.name!r}, found {list(found)}.",
@@ -260,15 +287,26 @@ def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     return len(found) == len(wanted) and all(b in (a, None) for a, b in zip(found, wanted, strict=True))
 
 
-def _fit_labels(labels: Array, count: int, batch: int, origin: str) -> Array:
+def _fit_labels(labels: Array, samples: Array, rows: int, origin: str) -> Array | None:
+    """Labels as ``(samples, batch)``; ``None`` when they are numbers to predict rather than classes."""
     flat = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if flat.dtype.kind == "f":
+        whole = np.isfinite(flat) & (flat == np.floor(flat))
+        if not whole.all():
+            return None
+        flat = flat.astype(np.int64)
     if flat.ndim != 1 or flat.dtype.kind not in "iu":
         raise DataError(
             f"--data {origin}: labels must be whole numbers of shape [N], found {labels.dtype}{list(labels.shape)}.",
             hint="For one-hot labels: labels.argmax(1).",
         )
-    if len(flat) // batch != count:
-        raise DataError(f"--data {origin}: {len(flat)} labels for {count * batch} samples.")
+    count = len(samples)
+    if len(flat) == rows:
+        batch = samples.shape[1] if rows > count else 1
+    elif rows == count and samples.ndim > 1 and len(flat) == count * samples.shape[1]:
+        batch = samples.shape[1]
+    else:
+        raise DataError(f"--data {origin}: {len(flat)} labels for {rows} samples.")
     return flat[: count * batch].reshape(count, batch)
 
 

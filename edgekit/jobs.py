@@ -391,7 +391,7 @@ def keep_log(log: Path) -> str:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         folder = Path(tempfile.gettempdir())
-    kept = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_kept_count)}-{log.name}"
+    kept = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_kept_count):04}-{log.name}"
     try:
         shutil.copyfile(log, kept)
     except OSError:

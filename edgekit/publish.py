@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,21 +118,27 @@ def publish(made: Path, destination: Destination, artifact: Artifact, source: di
         UsageError: The disk is full or the folder cannot be written; no partial file is left.
     """
     content = {"schema_version": SCHEMA_VERSION, "source": source, "artifact": to_json(artifact)}
-    # The sidecar first: a model file is never seen without one.
-    _replace(destination.sidecar, lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
-    _replace(destination.path, lambda partial: shutil.copyfile(made, partial))
+    sidecar, final = destination.sidecar, destination.path
+    with _partial(sidecar) as partial_sidecar, _partial(final) as partial:
+        partial_sidecar.write_text(json.dumps(content, indent=2) + "\n")
+        shutil.copyfile(made, partial)
+        for file in (partial_sidecar, partial):
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        # Both are whole now. The sidecar first: a model file is never seen without one.
+        partial_sidecar.replace(sidecar)
+        partial.replace(final)
 
 
-def _replace(final: Path, write: Callable[[Path], object]) -> None:
+@contextmanager
+def _partial(final: Path) -> Iterator[Path]:
+    """A name beside a final one, for a file that is still being written; nothing keeps it."""
     partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
     try:
-        write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(final)
+        yield partial
     except OSError as error:
         raise UsageError(
-            f"{final}: cannot be written: {error.strerror}.",
+            f"{final}: cannot be written: {error.strerror or error}.",
             hint="Make room or choose another place: --output FOLDER",
         ) from error
     finally:

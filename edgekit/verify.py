@@ -6,13 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgekit import feeds, registry
+from edgekit.jobs import Workers
 from edgekit.plugins import Target
 from edgekit.source import OpenedSource
 from edgekit.types import Drift, FloatOperator, Signature, Verification
 
 
 def verify(
-    made: Path, target: Target, opened: OpenedSource, limit_db: float, scratch: Path, timeout_s: float
+    made: Path,
+    target: Target,
+    opened: OpenedSource,
+    limit_db: float,
+    scratch: Path,
+    timeout_s: float,
+    workers: Workers,
 ) -> tuple[Verification, Signature, tuple[FloatOperator, ...]]:
     """Run a file on the reference inputs and compare.
 
@@ -23,6 +30,7 @@ def verify(
         limit_db: SQNR below which an output fails.
         scratch: An existing folder of this file's own.
         timeout_s: Time limit of each request to the runtime.
+        workers: Ends the runtime when they are closed.
 
     Returns:
         The verdict, the signature as the runtime sees it, and the operators that its delegate did not take.
@@ -31,7 +39,8 @@ def verify(
         MeasurementError: The runtime could not load or run the file, or died.
     """
     device = registry.devices()["host"]
-    with device.open_session(made, target.name, 1, opened.feeds, scratch, timeout_s) as session:
+    opening = device.open_session(made, target.name, 1, opened.feeds, scratch, timeout_s)
+    with opening as session, workers.ended_by_close(session.close):
         outputs = feeds.read(session.outputs(opened.feeds, scratch / "outputs"))
         signature = session.signature
         undelegated = tuple(session.undelegated() or ())

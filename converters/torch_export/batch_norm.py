@@ -10,14 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 _ATEN_NORMS = ("aten.batch_norm.default", "aten._native_batch_norm_legit_no_training.default")
-_FOLDABLE = {
-    # Operator: axis of the output channels in its weight, axis of the channels in its output.
-    "aten.conv1d.default": (0, 1),
-    "aten.conv2d.default": (0, 1),
-    "aten.conv3d.default": (0, 1),
-    "aten.convolution.default": (0, 1),
-    "aten.linear.default": (0, 1),
-}
+# Their output channels are the first axis of the weight and the second of the output.
+_FOLDABLE = ("aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default", "aten.linear.default")
 
 
 def fold(module: Any) -> list[str]:
@@ -65,11 +59,10 @@ def _can_fold(module: Any, node: Any) -> bool:
     layer = node.args[0]
     if str(layer.target) not in _FOLDABLE or len(layer.users) != 1 or layer.args[1].op != "get_attr":
         return False
-    transposed = str(layer.target) == "aten.convolution.default" and layer.args[6]
     # A Linear on more than two dimensions has its channels last, BatchNorm has them second.
     linear = str(layer.target) == "aten.linear.default" and layer.meta["val"].dim() != 2
     bias = layer.args[2] if len(layer.args) > 2 else None
-    return not transposed and not linear and (bias is None or bias.op == "get_attr")
+    return not linear and (bias is None or bias.op == "get_attr")
 
 
 def _fold_into(module: Any, layer: Any, scale: Any, shift: Any) -> None:

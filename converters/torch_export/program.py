@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.torch_export.batch_norm import fold
+from converters.torch_export.spelling import normalize
 from edgekit.errors import ConversionError, UnsupportedError
 from edgekit.types import Signature, TensorSpec
 
@@ -44,15 +45,11 @@ def flatten(exported: Any, outputs: list[Any], input_names: list[str] | None = N
     """
     import torch
 
-    mutated = exported.graph_signature.buffers_to_mutate
-    if mutated:
-        raise UnsupportedError(
-            f"The model changes its own state at every run ({', '.join(sorted(set(mutated.values()))[:5])}).",
-            hint="Make the state an input and an output of forward(), or export the model in eval mode.",
-        )
     module = exported.module(check_guards=False)
+    _refuse_state(exported, module)
     inputs = _strip_containers(module, exported, input_names)
     names = _output_names(exported)
+    normalize(module)
     notes = fold(module)
     module = _with_safe_names(module)
     chosen = [index for index, value in enumerate(outputs) if isinstance(value, torch.Tensor)]
@@ -61,6 +58,21 @@ def flatten(exported: Any, outputs: list[Any], input_names: list[str] | None = N
         outputs=tuple(_spec(_distinct(names[i], inputs), outputs[i]) for i in chosen),
     )
     return Flat(module, signature, tuple(notes))
+
+
+def _refuse_state(exported: Any, module: Any) -> None:
+    """A converted file would compute the same at every run."""
+    mutated = set(exported.graph_signature.buffers_to_mutate.values())
+    for node in module.graph.nodes:
+        # Before decomposition, a change is an in-place operator on an attribute.
+        schema = getattr(node.target, "_schema", None)
+        if schema is not None and schema.is_mutable and getattr(node.args[0], "op", "") == "get_attr":
+            mutated.add(str(node.args[0].target))
+    if mutated:
+        raise UnsupportedError(
+            f"The model changes its own state at every run ({', '.join(sorted(mutated)[:5])}).",
+            hint="Make the state an input and an output of forward(), or export the model in eval mode.",
+        )
 
 
 def _strip_containers(module: Any, exported: Any, names: list[str] | None) -> list[TensorSpec]:

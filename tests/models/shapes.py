@@ -75,7 +75,7 @@ def settled(network: nn.Module, *inputs: torch.Tensor) -> nn.Module:
         for _ in range(20):
             network(*(torch.randn(16, *item.shape[1:]) for item in inputs))
         for module in network.modules():
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.affine:
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.uniform_(-0.5, 0.5)
     return network.eval()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import feeds
-from edgekit.errors import DataError
+from edgekit.errors import DataError, first_line
 
 
 def safetensors(path: str, into: str) -> str:
@@ -22,6 +22,10 @@ def safetensors(path: str, into: str) -> str:
         arrays = load_file(path)
     except (SafetensorError, OSError) as error:
         raise DataError(f"--data {path}: not a readable safetensors file: {error}") from error
+    except TypeError:  # a dtype that NumPy has not
+        from safetensors.torch import load_file as load_tensors
+
+        arrays = {name: _to_numpy(tensor) for name, tensor in load_tensors(path).items()}
     return str(feeds.write(Path(into), feeds.Feeds(arrays)))
 
 
@@ -42,7 +46,7 @@ def torch_tensors(path: str, into: str) -> str:
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise DataError(
             f"--data {path}: not an array file: neither .npz, .npy, safetensors nor a torch.save file of tensors "
-            f"({str(error).splitlines()[0]})."
+            f"({first_line(error)})."
         ) from error
     named: Any = loaded
     if isinstance(loaded, torch.Tensor):

@@ -108,9 +108,9 @@ def _read_folder(place: Path) -> dict[str, Array]:
     return {name: _joined([chunk[name] for chunk in chunks], archives, name) for name in chunks[0]}
 
 
-def _natural(file: Path) -> list[tuple[int, str]]:
+def _natural(file: Path) -> list[int | str]:
     """Sorts ``sample10`` behind ``sample9``, as people who number files mean it."""
-    return [(int(part or 0), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", file.stem)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.stem)]
 
 
 def _joined(parts: list[Array], files: list[Path], name: str) -> Array:

@@ -117,6 +117,19 @@ class InterruptedByUserError(EdgekitError):
     exit_code = 130
 
 
+def first_line(error: BaseException, *, of_cause: bool = False) -> str:
+    """What another library's error says, in one line of 300 characters at most.
+
+    Args:
+        error: The error.
+        of_cause: Follow ``raise … from`` to where it began.
+    """
+    while of_cause and error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[0].strip()[:300] if lines else type(error).__name__
+
+
 def _all_errors() -> dict[str, type[EdgekitError]]:
     found: dict[str, type[EdgekitError]] = {}
     todo: list[type[EdgekitError]] = [EdgekitError]

@@ -11,7 +11,7 @@ from converters.graph import PTE, TORCH_EXPORT, StepResult
 from converters.torch_export import operators
 from converters.torch_export import program as programs
 from converters.torch_export.half import to_half
-from edgekit.errors import ConversionError, UnsupportedError
+from edgekit.errors import ConversionError, UnsupportedError, first_line
 from edgekit.plugins import Step
 
 
@@ -59,8 +59,7 @@ def write(exported: Any, output: str, signature: dict[str, object]) -> StepResul
         missing = _missing_kernels(str(error), exported)
         if missing:
             raise UnsupportedError(missing, hint="Rewrite these places, or choose --to tflite or --to onnx.") from error
-        first = (str(error).strip().splitlines() or [""])[0][:300]
-        raise ConversionError(f"ExecuTorch: {type(error).__name__}: {first}") from error
+        raise ConversionError(f"ExecuTorch: {type(error).__name__}: {first_line(error)}") from error
     Path(output).write_bytes(program.buffer)
     notes = []
     slow = sorted({item["operator"] for item in left if item["operator"] in _SLOW_UNDELEGATED})

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, first_line
 
 _STANDARD = ("", "ai.onnx")
 _SMALL_BYTES = 1024  # constants up to here may be shapes or scales, whose values matter
@@ -282,7 +282,7 @@ def _infer(graph: Graph) -> None:
     try:
         guess = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
-        graph.inference_error = f"shapes cannot be inferred ({str(error).strip().splitlines()[0]})"
+        graph.inference_error = f"shapes cannot be inferred ({first_line(error)})"
     for inner in _graphs(guess):
         for item in (*inner.input, *inner.value_info, *inner.output):
             graph.values[item.name] = value_of(item)

@@ -9,7 +9,7 @@ from typing import Any
 from converters.graph import ONNX, TORCH_EXPORT, StepResult
 from converters.torch_export import operators
 from converters.torch_export import program as programs
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, first_line
 from edgekit.plugins import Step
 from edgekit.types import Signature, from_json
 
@@ -38,7 +38,7 @@ def lower(source: str, output: str, scheme: str, signature: dict[str, object], c
         )
     except Exception as error:  # the exporter wraps whatever a translation raised
         operators.check(exported, "ONNX", _unsupported(exported))
-        raise ConversionError(f"torch.onnx: {type(error).__name__}: {_first_line(error)}") from error
+        raise ConversionError(f"torch.onnx: {type(error).__name__}: {first_line(error, of_cause=True)}") from error
     model = program.model_proto
     _strip_traces(model)
     onnx.save(model, output)
@@ -67,13 +67,6 @@ def _unsupported(exported: Any) -> list[Any]:
     decomposed = exported.run_decompositions(_decomp.create_onnx_friendly_decomposition_table(implemented))
     calls = (node for node in decomposed.graph.nodes if node.op == "call_function")
     return [node for node in calls if operators.is_aten(node) and not registry.is_registered(node.target)]
-
-
-def _first_line(error: Exception) -> str:
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    return (str(cause).strip().splitlines() or [""])[0][:300]
 
 
 STEPS = (

@@ -19,7 +19,7 @@ from converters.pytorch.reading import Network, read
 from converters.torch_export import program as programs
 from edgekit import feeds as feeds_files
 from edgekit.data import RANDOM_SAMPLES, SEED, Dataset, bind, random_feeds
-from edgekit.errors import ConversionError, UsageError
+from edgekit.errors import ConversionError, UsageError, first_line
 from edgekit.feeds import Feeds
 from edgekit.types import Signature, TensorSpec, to_json
 
@@ -187,9 +187,8 @@ def _run(network: Network, inputs: Any, path: Path) -> Any:
         shown = ", ".join(
             f"{str(leaf.dtype)[6:]}{list(leaf.shape)}" for leaf in programs.leaves(inputs) if hasattr(leaf, "dtype")
         )
-        text = (str(error).strip().splitlines() or [""])[0]
         raise ConversionError(
-            f"{path}: the model fails on inputs {shown}: {type(error).__name__}: {text}",
+            f"{path}: the model fails on inputs {shown}: {type(error).__name__}: {first_line(error)}",
             hint="Check the shapes and dtypes of --input or --data against what the model was trained with.",
         ) from error
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from converters.pytorch import kinds, user_code, weights
 from converters.pytorch.kinds import Kind
-from edgekit.errors import ConversionError, UntrustedError, UsageError
+from edgekit.errors import ConversionError, UntrustedError, UsageError, first_line
 
 _READ_ERRORS = (RuntimeError, EOFError, OSError, ValueError, KeyError, AssertionError, zipfile.BadZipFile)
 
@@ -99,7 +99,7 @@ def _read_program(path: Path, trust: bool) -> Network:
         raise _untrusted(path, error) from error
     except Exception as error:  # the deserializer raises whatever the damaged place leads to
         raise ConversionError(
-            f"{path}: torch {torch.__version__} cannot load this program: {_first_line(error)}",
+            f"{path}: torch {torch.__version__} cannot load this program: {first_line(error)}",
             hint="Programs load best with the torch release that saved them: export it again with this one.",
         ) from error
     finally:
@@ -128,7 +128,7 @@ def _read_torchscript(path: Path) -> Network:
     try:
         module = torch.jit.load(path, map_location="cpu").eval()
     except RuntimeError as error:
-        raise ConversionError(f"{path}: torch cannot load this TorchScript archive: {_first_line(error)}") from error
+        raise ConversionError(f"{path}: torch cannot load this TorchScript archive: {first_line(error)}") from error
     return Network(Kind.TORCHSCRIPT, module, scripted=True, args=_traced_inputs(path))
 
 
@@ -179,7 +179,7 @@ def _read_saved(path: Path, kind: Kind, model_code: str | None, trust: bool) -> 
             raise _untrusted(path, error) from error
         loaded = user_code.guarded(f"{path}: unpickling it", _unpickle_trusted, path, model_code)
     except _READ_ERRORS as error:
-        raise ConversionError(f"{path}: torch.load cannot read it: {_first_line(error)}") from error
+        raise ConversionError(f"{path}: torch.load cannot read it: {first_line(error)}") from error
     if isinstance(loaded, torch.nn.Module):
         return Network(kind, loaded.eval())
     state, key = weights.find_state_dict(loaded, str(path))
@@ -254,14 +254,9 @@ def _untrusted(path: Path, error: Exception | None) -> UntrustedError:
         needs = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except (ValueError, RuntimeError, OSError, pickle.UnpicklingError):  # the old format cannot be scanned
         needs = []
-    what = f" ({', '.join(needs[:5])})" if needs else f" ({_first_line(error)})" if error else ""
+    what = f" ({', '.join(needs[:5])})" if needs else f" ({first_line(error)})" if error else ""
     return UntrustedError(
         f"{path}: a pickle that needs code of its own{what}. Loading it would run that code; nothing was run.",
         hint="Add --trust if you know where the file comes from; "
         "or save the weights alone: torch.save(model.state_dict(), 'weights.pt').",
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -9,7 +9,7 @@ from typing import Any
 from converters.graph import TFLITE, TORCH_EXPORT, StepResult
 from converters.torch_export import operators
 from converters.torch_export import program as programs
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, first_line
 from edgekit.plugins import Step
 from edgekit.types import Signature, from_json
 
@@ -33,7 +33,7 @@ def lower(source: str, output: str, scheme: str, signature: dict[str, object], c
         model = litert_torch.signature("serving_default", module, sample_kwargs=inputs).convert(strict_export=False)
     except Exception as error:  # the converter raises whatever MLIR said
         operators.check(exported, "TFLite", _unsupported(exported))
-        raise ConversionError(f"litert-torch: {type(error).__name__}: {_first_line(error)}") from error
+        raise ConversionError(f"litert-torch: {type(error).__name__}: {first_line(error)}") from error
     model.export(output)
     notes = [
         f"Input {spec.name!r} is int32 in the file: TFLite runtimes take no int64."
@@ -67,10 +67,6 @@ def _unsupported(exported: Any) -> list[Any]:
     decomposed = fx_infra.safe_run_decompositions(decomposed, fx_infra.decomp.pre_lower_decomp(), can_skip=False)
     calls = (node for node in decomposed.graph.nodes if node.op == "call_function")
     return [node for node in calls if operators.is_aten(node) and lowerings.lookup(node.target) is None]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:300]
 
 
 STEPS = (

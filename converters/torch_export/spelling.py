@@ -31,6 +31,7 @@ def _rewrite_convolution(module: Any, node: Any) -> None:
     if dimensions not in (1, 2, 3):
         return
     aten = torch.ops.aten
+    arguments: tuple[Any, ...]
     if transposed:
         kind = {1: aten.conv_transpose1d.default, 2: aten.conv_transpose2d.input, 3: aten.conv_transpose3d.input}
         arguments = (data, weight, bias, stride, padding, output_padding, groups, dilation)

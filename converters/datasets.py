@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import feeds
-from edgekit.errors import DataError, first_line
+from edgekit.errors import DataError
 
 
 def safetensors(path: str, into: str) -> str:
@@ -37,17 +37,19 @@ def torch_tensors(path: str, into: str) -> str:
     Returns:
         The feeds folder ``into``, with its arrays.
     """
-    import pickle
-
     import torch
 
     try:
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise DataError(
-            f"--data {path}: not an array file: neither .npz, .npy, safetensors nor a torch.save file of tensors "
-            f"({first_line(error)})."
-        ) from error
+    except Exception as error:  # the unpickler raises whatever the bytes lead to
+        with Path(path).open("rb") as file:
+            pickled = file.read(2).startswith((b"\x80", b"PK"))
+        reason = (
+            "a pickle that is damaged or needs code of its own; nothing of it was run"
+            if pickled
+            else "not an array file: neither .npz, .npy, safetensors nor a torch.save file of tensors"
+        )
+        raise DataError(f"--data {path}: {reason}.", hint="np.savez('data.npz', x=…, labels=…)") from error
     named: Any = loaded
     if isinstance(loaded, torch.Tensor):
         named = {"x": loaded}

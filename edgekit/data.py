@@ -155,8 +155,12 @@ def _read_numpy(place: Path) -> dict[str, Array]:
         loaded = np.load(place, allow_pickle=False)
         return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        hint = "Arrays of Python objects are pickles; save numbers: np.savez(file, x=np.stack(list))."
-        raise DataError(f"--data {place}: {error}", hint=hint if "pickle" in str(error) else "") from error
+        if "pickle" in str(error):
+            raise DataError(
+                f"--data {place}: it holds Python objects, which are pickles; edgekit reads numbers.",
+                hint="np.savez('data.npz', x=np.stack(list))",
+            ) from error
+        raise DataError(f"--data {place}: damaged: {error}.", hint="Copy or save it again.") from error
 
 
 def bind(dataset: Dataset, signature: Signature) -> Feeds:
@@ -289,7 +293,7 @@ def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 def _fit_labels(labels: Array, samples: Array, rows: int, origin: str) -> Array | None:
     """Labels as ``(samples, batch)``; ``None`` when they are numbers to predict rather than classes."""
-    flat = labels.reshape(-1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    flat = labels.reshape(-1) if labels.ndim == 0 or labels.shape[1:] == (1,) else labels
     if flat.dtype.kind == "f":
         whole = np.isfinite(flat) & (flat == np.floor(flat))
         if not whole.all():

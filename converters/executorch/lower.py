@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from converters.executorch import coverage
 from converters.graph import PTE, TORCH_EXPORT, StepResult
 from converters.torch_export import operators
 from converters.torch_export import program as programs
@@ -53,14 +54,18 @@ def write(exported: Any, output: str, signature: dict[str, object]) -> StepResul
             # A .pte has no names for tensors; the runtimes of edgekit read them from here.
             constant_methods={"edgekit_signature": json.dumps(signature)},
         )
-        left = _undelegated(edge.exported_program())
+        outside = _undelegated(edge.exported_program())
+        operators.check(
+            exported, "ExecuTorch", [node for node in outside if not coverage.has_kernel(_plain_name(node))]
+        )
         program = edge.to_executorch()
+    except UnsupportedError:
+        raise
     except Exception as error:  # passes of ExecuTorch raise whatever they met
-        missing = _missing_kernels(str(error), exported)
-        if missing:
-            raise UnsupportedError(missing, hint="Rewrite these places, or choose --to tflite or --to onnx.") from error
+        operators.check(exported, "ExecuTorch", coverage.without_kernel(exported))
         raise ConversionError(f"ExecuTorch: {type(error).__name__}: {first_line(error)}") from error
     Path(output).write_bytes(program.buffer)
+    left = [{"operator": _plain_name(node), "name": operators.module_path(node)} for node in outside]
     notes = []
     slow = sorted({item["operator"] for item in left if item["operator"] in _SLOW_UNDELEGATED})
     if slow:
@@ -76,37 +81,15 @@ def write(exported: Any, output: str, signature: dict[str, object]) -> StepResul
 _SLOW_UNDELEGATED = {"aten.convolution.default", "aten.mm.default", "aten.addmm.default", "aten.bmm.default"}
 
 
-def _undelegated(edge: Any) -> list[dict[str, str]]:
-    """Operators that run as portable kernels."""
-    calls = [node for node in edge.graph.nodes if node.op == "call_function" and hasattr(node.target, "name")]
-    return [
-        {"operator": _plain_name(node), "name": operators.module_path(node)}
-        for node in calls
-        if "executorch_call_delegate" not in str(node.target)
-    ]
+def _undelegated(edge: Any) -> list[Any]:
+    """Nodes that run as portable kernels."""
+    calls = (node for node in edge.graph.nodes if node.op == "call_function" and hasattr(node.target, "name"))
+    return [node for node in calls if "executorch_call_delegate" not in str(node.target)]
 
 
 def _plain_name(node: Any) -> str:
     """``aten.clone.default`` for an edge dialect operator."""
     return str(getattr(node.target, "_op", node.target))
-
-
-def _missing_kernels(message: str, exported: Any) -> str:
-    """ExecuTorch's ``Missing out variants: {…}``, with the places in the model."""
-    _, found, listed = message.partition("Missing out variants:")
-    if not found:
-        return ""
-    names = sorted(name.strip(" {}'\"").replace("::", ".") for name in listed.splitlines()[0].split(","))
-    places = []
-    for name in names:
-        where = [
-            operators.module_path(node)
-            for node in exported.graph.nodes
-            if node.op == "call_function" and str(node.target).startswith(name)
-        ]
-        places.append(f"{name}{' at ' + ', '.join(dict.fromkeys(where)) if where else ''}")
-    count = f"{len(names)} operator{'s' if len(names) > 1 else ''}"
-    return f"ExecuTorch has no kernel for {count} of this model: {'; '.join(places)}."
 
 
 STEPS = (

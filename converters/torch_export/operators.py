@@ -42,6 +42,6 @@ def check(exported: Any, target: str, unsupported: Sequence[Any]) -> None:
         places.setdefault(str(node.target), []).append(module_path(node) + (f" ({line})" if line else ""))
     listed = "; ".join(f"{name} at {', '.join(dict.fromkeys(where))}" for name, where in sorted(places.items()))
     raise UnsupportedError(
-        f"{target} has no lowering for {len(places)} operator{'s' if len(places) > 1 else ''} of this model: {listed}.",
-        hint="Rewrite these places with other operators, or choose another target: --to onnx|executorch|tflite.",
+        f"{target} cannot take {len(places)} operator{'s' if len(places) > 1 else ''} of this model: {listed}.",
+        hint="Rewrite these places with other operators, or choose another target (edgekit list).",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import sys
 import zipfile
 from collections.abc import Callable
@@ -12,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from converters.pytorch import kinds, user_code, weights
+import numpy as np
+
+from converters.pytorch import archives, kinds, user_code, weights
 from converters.pytorch.kinds import Kind
 from edgekit.errors import ConversionError, UntrustedError, UsageError, first_line
-
-_READ_ERRORS = (RuntimeError, EOFError, OSError, ValueError, KeyError, AssertionError, zipfile.BadZipFile)
 
 
 @dataclass
@@ -74,10 +75,10 @@ def read(path: Path, *, model_code: str | None, trust: bool) -> Network:
     if kind is None:
         raise ConversionError(f"{path}: not a PyTorch file.")
     if kind in (Kind.PT2, Kind.TORCHSCRIPT, Kind.SAVED):
-        kinds.check_archive(path)
+        archives.check(path)
     readers: dict[Kind, Callable[[], Network]] = {
         Kind.PT2: lambda: _read_program(path, trust),
-        Kind.TORCHSCRIPT: lambda: _read_torchscript(path),
+        Kind.TORCHSCRIPT: lambda: _read_torchscript(path, trust),
         Kind.SAVED: lambda: _read_saved(path, kind, model_code, trust),
         Kind.LEGACY: lambda: _read_saved(path, kind, model_code, trust),
         Kind.PICKLE: lambda: _read_pickle(path, model_code, trust),
@@ -90,7 +91,7 @@ def _read_program(path: Path, trust: bool) -> Network:
     import torch
 
     if not trust:
-        kinds.check_shape_expressions(path)
+        archives.check_program(path)
         # torch.export.load falls back to unpickling anything; this switch of torch.load's forbids it.
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
@@ -122,9 +123,11 @@ def _refuse_training_mode(exported: Any, path: Path) -> None:
             )
 
 
-def _read_torchscript(path: Path) -> Network:
+def _read_torchscript(path: Path, trust: bool) -> Network:
     import torch
 
+    if not trust:
+        archives.check_script(path)
     try:
         module = torch.jit.load(path, map_location="cpu").eval()
     except RuntimeError as error:
@@ -173,18 +176,37 @@ def _read_saved(path: Path, kind: Kind, model_code: str | None, trust: bool) -> 
     import torch
 
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not trust:
             raise _untrusted(path, error) from error
         loaded = user_code.guarded(f"{path}: unpickling it", _unpickle_trusted, path, model_code)
-    except _READ_ERRORS as error:
-        raise ConversionError(f"{path}: torch.load cannot read it: {first_line(error)}") from error
+    except Exception as error:  # the unpickler raises whatever the damaged place leads to
+        raise ConversionError(
+            f"{path}: torch.load cannot read it: {first_line(error)}",
+            hint="Copy or download it again and compare the size.",
+        ) from error
     if isinstance(loaded, torch.nn.Module):
         return Network(kind, loaded.eval())
     state, key = weights.find_state_dict(loaded, str(path))
     notes = [f"The weights were under {key!r}."] if key else []
     return _with_weights(path, kind, state, model_code, notes)
+
+
+def _numpy_scalars() -> list[Any]:
+    """What it takes to restore NumPy numbers, which checkpoints hold beside the weights: ``best_acc``, ``loss``.
+
+    A dtype and a function that fills one number of it with bytes; no arrays, no objects.
+    """
+    restore: Any = np.float64(0).__reduce__()[0]
+    numbers = "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+    return [
+        (restore, "numpy.core.multiarray.scalar"),  # as NumPy 1 wrote it
+        (restore, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        *(type(np.dtype(name)) for name in numbers),
+    ]
 
 
 def _unpickle_trusted(path: Path, model_code: str | None) -> Any:
@@ -247,14 +269,14 @@ def _with_weights(path: Path, kind: Kind, state: dict[str, Any], model_code: str
 
 
 def _untrusted(path: Path, error: Exception | None) -> UntrustedError:
-    """Names what would have run, in torch's own words where it has some."""
+    """Names what would have run."""
     import torch
 
     try:
         needs = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (ValueError, RuntimeError, OSError, pickle.UnpicklingError):  # the old format cannot be scanned
-        needs = []
-    what = f" ({', '.join(needs[:5])})" if needs else f" ({first_line(error)})" if error else ""
+    except Exception:  # the old format cannot be scanned, a plain pickle neither
+        needs = re.findall(r"GLOBAL ([\w.]+)", str(error))
+    what = f" ({', '.join(needs[:5])})" if needs else ""
     return UntrustedError(
         f"{path}: a pickle that needs code of its own{what}. Loading it would run that code; nothing was run.",
         hint="Add --trust if you know where the file comes from; "

@@ -18,10 +18,10 @@ def make_float(path: Path) -> None:
     Args:
         path: A TFLite file; tensors without quantization parameters (token ids, indices) are left as they are.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
+    content = path.read_bytes()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     for index, graph in enumerate(model.subgraphs):
         used = [signature for signature in model.signatureDefs or [] if signature.subgraphIndex == index]
         inputs = {tensor: _float_twin(model, graph, tensor) for tensor in graph.inputs if _is_quantized(graph, tensor)}
@@ -37,9 +37,41 @@ def make_float(path: Path) -> None:
             for twins, tensors in ((inputs, signature.inputs), (outputs, signature.outputs)):
                 for entry in tensors or []:
                     entry.tensorIndex = twins.get(entry.tensorIndex, entry.tensorIndex)
-    builder = flatbuffers.Builder(path.stat().st_size)
+    path.write_bytes(_serialized(model, content))
+
+
+def _serialized(model: Any, before: bytes) -> bytes:
+    """The model as a file.
+
+    Larger files keep their buffers behind the flatbuffer, aligned, and name them by offset. They stay there; only the
+    offsets move, as the flatbuffer has grown.
+
+    Args:
+        model: ``ModelT``.
+        before: The file it was read from, for the buffers outside the flatbuffer.
+    """
+    outside = [buffer for buffer in model.buffers if buffer.offset > 1]
+    data = [before[buffer.offset : buffer.offset + buffer.size] for buffer in outside]
+    end = _aligned(len(_packed(model)))  # its length does not depend on the values of the offsets
+    for buffer, piece in zip(outside, data, strict=True):
+        buffer.offset, end = end, _aligned(end + len(piece))
+    made = bytearray(_packed(model))
+    for buffer, piece in zip(outside, data, strict=True):
+        made += bytes(buffer.offset - len(made)) + piece
+    return bytes(made)
+
+
+def _packed(model: Any) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    path.write_bytes(builder.Output())
+    return bytes(builder.Output())
+
+
+def _aligned(offset: int) -> int:
+    """TFLite wants its buffers at multiples of 16."""
+    return -(-offset // 16) * 16
 
 
 def _is_quantized(graph: Any, index: int) -> bool:

@@ -13,6 +13,7 @@ from edgekit.report.units import SIZES, percent, with_unit
 from edgekit.types import Artifact, Drift, FloatOperator, Report
 
 _SHOWN = 4
+_LONGEST_NAME = 60  # longer ones are in the sidecar
 
 
 def print_report(report: Report) -> None:
@@ -86,6 +87,6 @@ def _remarks(report: Report) -> list[str]:
 def _listed(operators: tuple[FloatOperator, ...]) -> str:
     kinds = Counter(item.operator for item in operators)
     shown = ", ".join(f"{count}x {kind}" for kind, count in kinds.most_common())
-    names = [item.name for item in operators if item.name][:_SHOWN]
+    names = [item.name for item in operators if 0 < len(item.name) <= _LONGEST_NAME][:_SHOWN]
     more = ", …" if len(operators) > _SHOWN else ""
     return f"{shown} ({', '.join(names)}{more})" if names else shown

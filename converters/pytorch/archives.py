@@ -20,20 +20,30 @@ from edgekit.errors import ConversionError, UntrustedError
 _MAX_EXPANSION = 200
 _HINT = "Add --trust if you made this file yourself, or know who did."
 
-# What torch prints shape expressions with; it reads them with sympy.sympify, which evaluates Python.
+# torch writes shape expressions with sympy.srepr, older releases with str, and reads them with sympy.sympify, which
+# evaluates Python. These are the functions and words that the two write.
 _SHAPE_FUNCTIONS = frozenset(
-    "Abs And CeilDiv CeilToInt CleanDiv Eq FloorDiv FloorToInt Ge Gt Identity Integer IntTrueDiv"
-    " IsNonOverlappingAndDense Le LShift Lt Max Min Mod ModularIndexing Ne Not Or Piecewise PowByNatural PythonMod"
-    " RShift Rational RoundToInt ToFloat TruncToInt Where ceiling floor log2 sqrt".split()
+    "Abs Add And BitwiseFn_bitwise_and BitwiseFn_bitwise_or CeilDiv CeilToInt CleanDiv Eq Equality ExprCondPair Float"
+    " FloatPow FloatTrueDiv FloorDiv FloorToInt Ge GreaterThan Gt ITE Identity IntTrueDiv Integer"
+    " IsNonOverlappingAndDense IsNonOverlappingAndDenseIndicator LShift Le LessThan Lt Max Min Mod ModularIndexing Mul"
+    " Ne Not Or Piecewise Pow PowByNatural PythonMod RShift Rational RoundDecimal RoundToInt StrictGreaterThan"
+    " StrictLessThan Symbol ToFloat TruncToFloat TruncToInt Tuple Unequality Where Xor ceiling floor log2 sqrt"
+    " OpaqueUnaryFn_sqrt OpaqueUnaryFn_log2 OpaqueUnaryFn_exp OpaqueUnaryFn_log".split()
+)
+_ASSUMPTIONS = frozenset(
+    "commutative evaluate even finite infinite integer negative nonnegative nonpositive nonzero odd positive precision"
+    " rational real zero".split()
 )
 _TOKEN = re.compile(
     r"""\s+
     | (?P<number>\d+(\.\d*)?([eE][+-]?\d+)?)
     | (?P<name>[A-Za-z_]\w*)
-    | (?P<sign>\*\*|//|[<>=!]=|[-+*/%,()<>&|~])""",
+    | '(?P<text>[^'\\]*)'
+    | (?P<sign>\*\*|//|[<>=!]=|[-+*/%,()<>&|~=])""",
     re.ASCII | re.VERBOSE,
 )
-_SYMBOL = re.compile(r"[a-z]{1,4}\d+|True|False|(int_)?oo|nan|zoo", re.ASCII)
+_WORD = re.compile(r"[a-z]{1,4}\d+|True|False|true|false|(int_)?oo|nan|zoo", re.ASCII)
+_NUMBER_IN_TEXT = re.compile(r"[-+]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 
 # Operators that read or write files under a name that stands in the program.
 _FILE_OPERATORS = re.compile(r"\b(from_file|save|load_tensor)\b")
@@ -134,21 +144,23 @@ def _check_text(key: str, text: str, where: str) -> None:
 
 
 def _is_arithmetic(expression: str) -> bool:
-    """Whether it is made of numbers, symbols, signs and known functions; nothing else is called."""
-    place, before, callable_before = 0, "", False
+    """Whether it is made of numbers, symbols, signs and known functions; nothing else is named or called."""
+    place, before, may_open = 0, "", True
     while place < len(expression):
         token = _TOKEN.match(expression, place)
         if token is None:
             return False
         place = token.end()
-        text = token[0]
-        if text.isspace():
+        if token[0].isspace():
             continue
-        name = token["name"]
-        if name and name not in _SHAPE_FUNCTIONS and not _SYMBOL.fullmatch(name):
+        name, text = token["name"], token["text"]
+        if name is not None and not (name in _SHAPE_FUNCTIONS or name in _ASSUMPTIONS or _WORD.fullmatch(name)):
+            return False
+        if text is not None and not (_WORD.fullmatch(text) or _NUMBER_IN_TEXT.fullmatch(text)):
+            return False
+        if (token[0] == "(" and not may_open) or (token[0] == "=" and before not in _ASSUMPTIONS):
             return False
         # A bracket behind a value would call it.
-        if text == "(" and not callable_before and (before == ")" or before[-1:].isalnum()):
-            return False
-        before, callable_before = text, name in _SHAPE_FUNCTIONS
+        may_open = name in _SHAPE_FUNCTIONS or token["sign"] not in (None, ")")
+        before = token[0]
     return True

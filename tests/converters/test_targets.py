@@ -166,3 +166,19 @@ def test_int8_without_data_is_dynamic_and_said(folder: Path) -> None:
     assert len(said) == 1
     assert "int8-dynamic" in said[0]
     assert "--data FILE" in said[0]
+
+
+def test_int8_tflite_with_buffers_outside_the_flatbuffer(folder: Path) -> None:
+    """LiteRT's quantizer writes larger files that way; their borders are made float all the same."""
+    network = torch.nn.Sequential(torch.nn.Linear(600, 600), torch.nn.ReLU(), torch.nn.Linear(600, 10)).eval()
+    model = export(network, (torch.randn(1, 600),), folder / "large.pt2")
+    options = ConvertOptions(quant=("int8",), data="random", output=folder / "large")
+    (made,) = convert(model, ["tflite"], options).artifacts
+    assert made.verification.outputs[0].sqnr_db > 25
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = Path(made.path).read_bytes()
+    buffers = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)).buffers
+    outside = [buffer for buffer in buffers if buffer.offset > 1]
+    assert outside, "this network is meant to be large enough"
+    assert all(buffer.offset % 16 == 0 and buffer.offset + buffer.size <= len(content) for buffer in outside)

@@ -14,11 +14,12 @@ from typing import Any
 from edgekit import data as data_files
 from edgekit import registry
 from edgekit.errors import DriftError, EdgekitError, MeasurementError, UnsupportedError, UsageError
-from edgekit.jobs import Job, Workers, scratch_folder
+from edgekit.jobs import Job, Workers
 from edgekit.paths import existing_file
 from edgekit.plugins import Edge, Node, Source, Target
 from edgekit.progress import Progress, Silent
 from edgekit.publish import Destination, destinations, publish, sha256
+from edgekit.scratch import scratch_folder
 from edgekit.source import OpenedSource, SourceOptions, identify_source, open_source
 from edgekit.types import Artifact, Failure, FloatOperator, Report, Scheme, Verification, to_json
 from edgekit.verify import verify

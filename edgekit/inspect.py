@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit import registry
-from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers, scratch_folder
+from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers
 from edgekit.paths import existing_file
 from edgekit.plugins import Source
 from edgekit.progress import Progress
+from edgekit.scratch import scratch_folder
 from edgekit.types import SCHEMA_VERSION
 
 if TYPE_CHECKING:

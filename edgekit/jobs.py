@@ -7,16 +7,13 @@ import once. Output of a child goes to a log, which is kept when the job fails.
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import queue
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,17 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgekit._forkserver import DISK_FULL, is_disk_full, kill_group
-from edgekit.errors import ChildError, ConversionError, EdgekitError, UsageError
+from edgekit._forkserver import DISK_FULL, kill_group
+from edgekit.errors import ChildError, ConversionError, EdgekitError
 from edgekit.progress import Progress, Silent
+from edgekit.scratch import disk_full, is_full, keep_log
 
 DEFAULT_TIMEOUT_S = 1800.0
-_KEPT_LOGS = 50
 _END_TIMEOUT_S = 10.0
-# A disk with less than this is full: no model file is smaller.
-_LEAST_FREE_BYTES = 1 << 16
-
-_kept_count = itertools.count(1)
 
 T = TypeVar("T")
 
@@ -253,7 +246,7 @@ class Workers:
             return self._run_in_child(job, stem)
         except ConversionError as error:
             # The child's own words for a full disk are many: a bus error, an exception of C++, half a file.
-            if _is_full(self.scratch):
+            if is_full(self.scratch):
                 raise disk_full(self.scratch.parent) from error
             raise
         finally:
@@ -355,71 +348,3 @@ def describe_exit(code: int) -> str:
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
     return f"ended with exit code {code} and no result"
-
-
-def state_folder() -> Path:
-    """Where kept logs live: ``$EDGEKIT_STATE``, else below ``$XDG_STATE_HOME`` or ``~/.local/state``."""
-    explicit = os.environ.get("EDGEKIT_STATE")
-    if explicit:
-        return Path(explicit)
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "edgekit"
-
-
-def disk_full(folder: Path) -> UsageError:
-    """The error for a disk without room for temporary files."""
-    return UsageError(
-        f"The disk that holds temporary files is full ({folder}).",
-        hint="Make room, or name a folder on another disk: TMPDIR=/path edgekit …",
-    )
-
-
-def _is_full(folder: Path) -> bool:
-    return shutil.disk_usage(folder).free < _LEAST_FREE_BYTES
-
-
-def keep_log(log: Path) -> str:
-    """Copy a log out of the scratch folder; the oldest kept ones go.
-
-    Returns:
-        Path of the copy; empty when the child wrote no log or no folder could be written.
-    """
-    if not log.exists():
-        return ""
-    folder = state_folder() / "logs"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = Path(tempfile.gettempdir())
-    kept = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{next(_kept_count):04}-{log.name}"
-    try:
-        shutil.copyfile(log, kept)
-    except OSError:
-        return ""  # the error that the log belongs to matters more than the log
-    for old in sorted(folder.glob("*-job-*.log"))[:-_KEPT_LOGS]:
-        old.unlink(missing_ok=True)
-    return str(kept)
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A private temporary folder, removed at the end whatever happens.
-
-    Raises:
-        UsageError: There is no place for it, or the body met a full disk.
-    """
-    try:
-        folder = Path(tempfile.mkdtemp(prefix="edgekit-"))
-    except OSError as error:
-        raise UsageError(
-            f"No temporary folder can be made: {error.strerror}.",
-            hint="Name one on another disk: TMPDIR=/path edgekit …",
-        ) from error
-    try:
-        yield folder
-    except OSError as error:
-        if is_disk_full(error) or _is_full(folder):
-            raise disk_full(folder.parent) from error
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

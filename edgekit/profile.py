@@ -18,11 +18,12 @@ from typing import Any
 from edgekit import feeds, registry
 from edgekit.data import RANDOM_SAMPLES, SEED
 from edgekit.errors import EdgekitError, UnsupportedError
-from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers, scratch_folder
+from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers
 from edgekit.paths import existing_file
 from edgekit.plugins import MetricInput, Session, Target
 from edgekit.progress import Progress, Silent
 from edgekit.samples import Samples, open_samples, target_of
+from edgekit.scratch import scratch_folder
 from edgekit.source import SourceOptions
 from edgekit.types import DeviceFacts, Drift, Failure, Measurement, Profile, Report
 

@@ -273,9 +273,11 @@ def _untrusted(path: Path, error: Exception | None) -> UntrustedError:
     import torch
 
     try:
-        needs = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            needs = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # the old format cannot be scanned, a plain pickle neither
-        needs = re.findall(r"GLOBAL ([\w.]+)", str(error))
+        needs = []
+    needs = needs or re.findall(r"(?:GLOBAL |but got <class ')([\w.]+)", str(error))
     what = f" ({', '.join(needs[:5])})" if needs else ""
     return UntrustedError(
         f"{path}: a pickle that needs code of its own{what}. Loading it would run that code; nothing was run.",

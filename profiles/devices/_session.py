@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from edgekit._forkserver import kill_group
 from edgekit.errors import MeasurementError
-from edgekit.jobs import describe_exit, keep_log
+from edgekit.jobs import describe_exit
+from edgekit.scratch import keep_log
 from edgekit.types import FloatOperator, Signature, TensorSpec
 
 _DOING = {

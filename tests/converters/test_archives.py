@@ -320,7 +320,8 @@ def test_arithmetic_of_shapes_passes(tmp_path: Path, expression: str) -> None:
         "s0; s1", "s0 if s1 else s2", "'text'", 'f"{s0}"', "Lambda(x, x)", "sympify(s0)", "getattr(s0, x)", "\\u005f",
         "s0 := 1", "{s0}", "@s0", "exec (s0)", "exec\n(s0)", "S(s0)", "(s0)(s1)", "s0(s1)", "3(s0)", "Max(s0, 1)(s1)",
         "Max (s0)(s1)", "Symbol('s0')('s1')", "Symbol('s0.x')", "Symbol('exec')", "Symbol('s0', key=len)", "s0 = s1",
-        "'a' + 'b'", "Max('__import__')", "Symbol('s0', eval=True)", "Integer('s0(')", "'s0'(s0)", "eval", "chr", "s0\u00b2", "\uff4d\uff41\uff58(s0)",
+        "'a' + 'b'", "Max('__import__')", "Symbol('s0', eval=True)", "Integer('s0(')", "'s0'(s0)",
+        "eval", "chr", "s0\u00b2", "\uff4d\uff41\uff58(s0)",
     ],
 )  # fmt: skip
 def test_anything_else_does_not(tmp_path: Path, expression: str) -> None:

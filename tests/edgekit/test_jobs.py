@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import jobs
+from edgekit import scratch
 from edgekit.errors import ChildError, ConversionError, DataError, UsageError
 from edgekit.jobs import Job, Workers
 
@@ -141,7 +141,7 @@ def test_each_failure_keeps_a_log_of_its_own(workers: Workers) -> None:
 
 
 def test_kept_logs_are_limited(workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "_KEPT_LOGS", 2)
+    monkeypatch.setattr(scratch, "_KEPT_LOGS", 2)
     for _ in range(4):
         with pytest.raises(ChildError) as caught:
             workers.call(job("leave", code=3))
@@ -341,7 +341,7 @@ def test_a_full_disk_in_a_child_is_a_usage_error_that_names_tmpdir(workers: Work
 
 
 def test_a_full_disk_in_the_command_is_a_usage_error_that_names_tmpdir(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="disk that holds temporary files is full") as caught, jobs.scratch_folder():
+    with pytest.raises(UsageError, match="disk that holds temporary files is full") as caught, scratch.scratch_folder():
         raise OSError(28, "No space left on device", "x.npy")
     assert "TMPDIR=" in caught.value.hint
 
@@ -350,14 +350,14 @@ def test_no_place_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
     def nowhere(**_: object) -> str:
         raise FileNotFoundError(2, "No usable temporary directory found")
 
-    monkeypatch.setattr(jobs.tempfile, "mkdtemp", nowhere)
-    with pytest.raises(UsageError, match="No temporary folder can be made") as caught, jobs.scratch_folder():
+    monkeypatch.setattr(scratch.tempfile, "mkdtemp", nowhere)
+    with pytest.raises(UsageError, match="No temporary folder can be made") as caught, scratch.scratch_folder():
         pass
     assert "TMPDIR=" in caught.value.hint
 
 
 def test_other_errors_of_the_body_pass_through_the_scratch_folder() -> None:
-    with pytest.raises(PermissionError), jobs.scratch_folder() as folder:
+    with pytest.raises(PermissionError), scratch.scratch_folder() as folder:
         raise PermissionError(13, "Permission denied", "x")
     assert not folder.exists()
 

@@ -22,7 +22,7 @@ def existing_file(path: str | Path) -> Path:
     if place.is_dir():
         raise UsageError(f"{path}: this is a folder; a model file is expected.", hint=_files_in(place))
     if not place.exists():
-        raise UsageError(f"{path}: no such file.", hint=_names_like(place))
+        raise UsageError(f"{path}: no such file.", hint=names_like(place))
     if not place.is_file():
         raise UsageError(f"{path}: not a regular file.", hint="Copy its content to a file first.")
     if not os.access(place, os.R_OK):
@@ -40,8 +40,8 @@ def _files_in(folder: Path) -> str:
     return f"Name a file in it: {', '.join(names[:6])}{'…' if len(names) > 6 else ''}" if names else "It has no files."
 
 
-def _names_like(missing: Path) -> str:
-    """What the folder holds under a similar name."""
+def names_like(missing: Path) -> str:
+    """A question whether one of the similar names in the folder was meant; empty when there is none."""
     folder = missing.parent
     if not folder.is_dir():
         return f"There is no folder {folder} either."

@@ -87,8 +87,8 @@ class Drift:
         sqnr_db: ``10*log10(sum(ref²)/sum((ref-out)²))``; ``None`` when the two are identical, or when it is not
             defined, and then ``finding`` says why.
         cosine: Cosine similarity of the two flattened tensors; ``None`` where one of them is zero everywhere.
-        top1_agreement: Share of rows whose largest element is the same; ``None`` where the output does not
-            look like class scores.
+        top1_agreement: Share of rows whose largest element is the same; for whole numbers and flags the share of
+            equal ones; ``None`` where the output is neither those nor looks like class scores.
         samples: Number of samples compared.
         finding: Why the output counts as failed; empty when it passed.
     """

@@ -11,6 +11,9 @@ from edgekit.plugins import Target
 from edgekit.source import OpenedSource
 from edgekit.types import Drift, FloatOperator, Signature, Verification
 
+_LEAST_EQUAL = 0.9
+"""Share of whole numbers or flags in an output that must be the source's."""
+
 
 def verify(
     made: Path,
@@ -48,25 +51,39 @@ def verify(
     compare = registry.function("profiles.metrics.drift:compare")
     constant_outputs = registry.function("profiles.metrics.drift:constant_outputs")
     vacuous, dead = set(constant_outputs(reference)), set(constant_outputs(outputs))
-    drifts: list[Drift] = [
-        replace(drift, finding=drift.finding or _finding(drift, limit_db, vacuous, dead, reference.count))
-        for drift in compare(reference, outputs)
-    ]
+    discrete = {name for name, array in reference.arrays.items() if array.dtype.kind != "f"}
+    if set(reference.arrays) - discrete - vacuous:
+        # A flag or a class may well be the same for a few samples; what varies beside it carries the proof.
+        vacuous, dead = vacuous - discrete, dead - discrete
+    drifts: list[Drift] = []
+    for drift in compare(reference, outputs):
+        found = drift.finding or _constancy(drift, vacuous, dead, reference.count)
+        found = found or (_unequal(drift) if drift.output in discrete else _noise(drift, limit_db))
+        drifts.append(replace(drift, finding=found))
     failed = any(drift.finding for drift in drifts)
     verdict = Verification("failed" if failed else "passed", reference.origin, limit_db, tuple(drifts))
     return verdict, signature, undelegated
 
 
-def _finding(drift: Drift, limit_db: float, vacuous: set[str], dead: set[str], samples: int) -> str:
-    """What is wrong with an output; empty when nothing is."""
+def _constancy(drift: Drift, vacuous: set[str], dead: set[str], samples: int) -> str:
+    """A finding where an output does not depend on the input."""
     if drift.output in vacuous:
         return (
             f"the source's own output is the same for all {samples} inputs, so nothing can be proven"
             if samples > 1
             else "the source's own output is constant, so nothing can be proven"
         )
-    if drift.output in dead:
-        return "dead: the same output for every input"
+    return "dead: the same output for every input" if drift.output in dead else ""
+
+
+def _noise(drift: Drift, limit_db: float) -> str:
     if drift.sqnr_db is not None and drift.sqnr_db < limit_db:
         return f"SQNR {drift.sqnr_db:.1f} dB is below the limit of {limit_db:g} dB"
+    return ""
+
+
+def _unequal(drift: Drift) -> str:
+    """Classes, counts and flags are right or wrong: noise says nothing about them."""
+    if drift.top1_agreement is not None and drift.top1_agreement < _LEAST_EQUAL:
+        return f"only {drift.top1_agreement:.1%} of its whole numbers are those of the source"
     return ""

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -181,7 +182,7 @@ def _read_saved(path: Path, kind: Kind, model_code: str | None, trust: bool) -> 
     except pickle.UnpicklingError as error:
         if not trust:
             raise _untrusted(path, error) from error
-        loaded = user_code.guarded(f"{path}: unpickling it", _unpickle_trusted, path, model_code)
+        loaded = _unpickle_trusted(path, model_code, lambda: torch.load(path, map_location="cpu", weights_only=False))
     except Exception as error:  # the unpickler raises whatever the damaged place leads to
         raise ConversionError(
             f"{path}: torch.load cannot read it: {first_line(error)}",
@@ -209,14 +210,30 @@ def _numpy_scalars() -> list[Any]:
     ]
 
 
-def _unpickle_trusted(path: Path, model_code: str | None) -> Any:
-    import torch
+def _unpickle_trusted(path: Path, model_code: str | None, load: Callable[[], Any]) -> Any:
+    """Unpickle with the names of ``--model`` in ``__main__``, where classes of the script that saved it are looked up.
 
-    # A class defined in the script that saved it is looked up in __main__.
+    Raises:
+        ConversionError: User code raised, or a class was not found.
+    """
+    main = sys.modules["__main__"]
+    stand_in = sys.modules["__main__"] = ModuleType("__main__")
     if model_code:
         module, _ = user_code.import_code(model_code)
-        vars(sys.modules["__main__"]).update({n: v for n, v in vars(module).items() if not n.startswith("__")})
-    return torch.load(path, map_location="cpu", weights_only=False)
+        vars(stand_in).update({n: v for n, v in vars(module).items() if not n.startswith("__")})
+    try:
+        return user_code.guarded(f"{path}: unpickling it", load)
+    except ConversionError as error:
+        missing = re.search(r"attribute '(\w+)' on <module '__main__'", error.message)
+        if missing is None:
+            raise
+        raise ConversionError(
+            f"{path}: {missing[1]} was defined in the script that saved the file"
+            + (f", and --model {model_code} does not have it." if model_code else ", which is not known here."),
+            hint=f"--model FILE.py:{missing[1]}   (the script, or another file that defines it)",
+        ) from error
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _read_pickle(path: Path, model_code: str | None, trust: bool) -> Network:
@@ -227,7 +244,7 @@ def _read_pickle(path: Path, model_code: str | None, trust: bool) -> Network:
         with path.open("rb") as file:
             return pickle.load(file)  # noqa: S301 - the user said --trust
 
-    loaded = user_code.guarded(f"{path}: unpickling it", unpickle)
+    loaded = _unpickle_trusted(path, model_code, unpickle)
     import torch
 
     if isinstance(loaded, torch.nn.Module):

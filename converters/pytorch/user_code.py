@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from edgekit.errors import ConversionError, UsageError
+from edgekit.paths import names_like
 
 _OURS = ("edgekit", "converters", "profiles")
 
@@ -63,9 +65,12 @@ def split(model_code: str) -> tuple[str, str]:
             f"--model {model_code}: the name of a class or function is missing.",
             hint=f"--model {model_code.rstrip(':')}:Net",
         )
+    if not place:
+        raise UsageError(f"--model {model_code}: the file or module is missing.", hint=f"--model FILE.py:{name}")
     if place.endswith(".py") and not Path(place).is_file():
         raise UsageError(
-            f"--model {model_code}: there is no file {place}.", hint="Paths count from the current folder."
+            f"--model {model_code}: there is no file {place}.",
+            hint=names_like(Path(place)) or "Paths count from the current folder.",
         )
     return place, name
 
@@ -80,7 +85,7 @@ def import_code(model_code: str) -> tuple[ModuleType, str]:
     try:
         return (_import_file(place) if place.endswith(".py") else importlib.import_module(place)), name
     except Exception as error:
-        raise _failed(f"--model {model_code}: importing it failed", error) from error
+        raise _failed(f"--model {model_code}: importing it", error) from error
 
 
 def build(model_code: str) -> Any:
@@ -112,12 +117,23 @@ def guarded(what: str, function: Callable[..., Any], *arguments: Any, **named: A
 
 
 def _failed(what: str, error: Exception) -> ConversionError:
-    frames = traceback.extract_tb(error.__traceback__)
-    outside = [frame for frame in frames if "site-packages" not in frame.filename and __file__ != frame.filename]
-    own = [frame for frame in outside if not frame.filename.startswith(("<", sys.base_prefix))]
+    ours, frames = str(Path(__file__).parent), traceback.extract_tb(error.__traceback__)
+    outside = [frame for frame in frames if "site-packages" not in frame.filename]
+    own = [frame for frame in outside if not frame.filename.startswith(("<", sys.base_prefix, ours))]
     where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno}, in {own[-1].name})" if own else ""
-    text = str(error).strip().splitlines() or [""]
-    return ConversionError(f"{what} raised {type(error).__name__}: {text[0]}{where}", hint="\n".join(text[1:4]))
+    first, *more = str(error).strip().splitlines() or [""]
+    return ConversionError(
+        f"{what} raised {type(error).__name__}: {first}{where}", hint="\n".join([*more[:3], *_advice(error, own)])
+    )
+
+
+def _advice(error: Exception, own: list[traceback.FrameSummary]) -> list[str]:
+    """What helps against the errors that users meet most."""
+    if isinstance(error, TypeError) and not own:  # raised by the call itself
+        return ["It is called without arguments: name a function that returns the network."]
+    if isinstance(error, ModuleNotFoundError):
+        return [f"If {error.name} is a module of yours, run the command in its folder; else pip install it."]
+    return []
 
 
 def _package_root(file: Path) -> tuple[Path, list[str]]:
@@ -133,9 +149,10 @@ def _import_file(place: str) -> ModuleType:
     """Import a file; one that is called like a module in use (``types.py``) still gets to be itself."""
     file = Path(place).absolute()
     parts = _package_root(file)[1]
-    if len(parts) > 1 or parts[0] not in {*sys.modules, *sys.stdlib_module_names}:
+    importable = parts[0].isidentifier() and parts[0] not in {*sys.modules, *sys.stdlib_module_names}
+    if importable or len(parts) > 1:
         return importlib.import_module(".".join(parts))
-    name = f"_user_{parts[0]}"
+    name = "_user_" + re.sub(r"\W", "_", parts[0])
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise ImportError(f"{place} is not a Python file")

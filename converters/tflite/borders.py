@@ -24,6 +24,7 @@ def make_float(path: Path) -> None:
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     for index, graph in enumerate(model.subgraphs):
         used = [signature for signature in model.signatureDefs or [] if signature.subgraphIndex == index]
+        _follow_dequantized(model, graph, used)
         inputs = {tensor: _float_twin(model, graph, tensor) for tensor in graph.inputs if _is_quantized(graph, tensor)}
         outputs = {
             tensor: _float_twin(model, graph, tensor) for tensor in graph.outputs if _is_quantized(graph, tensor)
@@ -38,6 +39,26 @@ def make_float(path: Path) -> None:
                 for entry in tensors or []:
                     entry.tensorIndex = twins.get(entry.tensorIndex, entry.tensorIndex)
     path.write_bytes(_serialized(model, content))
+
+
+def _follow_dequantized(model: Any, graph: Any, signatures: list[Any]) -> None:
+    """Have signatures name the graph's own outputs.
+
+    Where an operator that stays float reads an output, the quantizer makes the dequantized tensor the output, and
+    leaves the signature at the integer one, which no runtime keeps.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    codes = [code.builtinCode for code in model.operatorCodes]
+    dequantized = {
+        operator.inputs[0]: operator.outputs[0]
+        for operator in graph.operators
+        if codes[operator.opcodeIndex] == schema.BuiltinOperator.DEQUANTIZE and operator.outputs[0] in graph.outputs
+    }
+    for signature in signatures:
+        for entry in signature.outputs or []:
+            if entry.tensorIndex not in graph.outputs:
+                entry.tensorIndex = dequantized.get(entry.tensorIndex, entry.tensorIndex)
 
 
 def _serialized(model: Any, before: bytes) -> bytes:

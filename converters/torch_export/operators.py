@@ -28,6 +28,12 @@ def source_line(node: Any) -> str:
     return f"{own[-1][0].rpartition('/')[2]}:{own[-1][1]}" if own else ""
 
 
+def _operator(node: Any) -> str:
+    """The name of what a node calls; of what is inside where torch wraps it to keep the order of effects."""
+    wrapped = str(node.target) == "with_effects" and len(node.args) > 1
+    return str(node.args[1] if wrapped else node.target)
+
+
 def check(exported: Any, target: str, unsupported: Sequence[Any]) -> None:
     """Refuse a program with operators that the target lacks.
 
@@ -39,7 +45,7 @@ def check(exported: Any, target: str, unsupported: Sequence[Any]) -> None:
     places: dict[str, list[str]] = {}
     for node in unsupported:
         line = source_line(node)
-        places.setdefault(str(node.target), []).append(module_path(node) + (f" ({line})" if line else ""))
+        places.setdefault(_operator(node), []).append(module_path(node) + (f" ({line})" if line else ""))
     listed = "; ".join(f"{name} at {', '.join(dict.fromkeys(where))}" for name, where in sorted(places.items()))
     raise UnsupportedError(
         f"{target} cannot take {len(places)} operator{'s' if len(places) > 1 else ''} of this model: {listed}.",

@@ -182,3 +182,16 @@ def test_int8_tflite_with_buffers_outside_the_flatbuffer(folder: Path) -> None:
     outside = [buffer for buffer in buffers if buffer.offset > 1]
     assert outside, "this network is meant to be large enough"
     assert all(buffer.offset % 16 == 0 and buffer.offset + buffer.size <= len(content) for buffer in outside)
+
+
+def test_classes_and_flags_among_the_outputs(folder: Path) -> None:
+    """LiteRT's quantizer leaves the signature at a tensor that is not kept; a constant flag proves nothing, nor harms."""
+    model = export(shapes.Decided().eval(), (torch.randn(1, 6),), folder / "decided.pt2")
+    np.savez(folder / "decided.npz", x=np.random.default_rng(1).standard_normal((100, 6), np.float32))
+    options = ConvertOptions(quant=("float32", "int8"), data=str(folder / "decided.npz"), output=folder / "decided")
+    report = convert(model, ["tflite", "onnx"], options)
+    assert [failure.message for failure in report.failures] == []
+    for made in report.artifacts:
+        drifts = {drift.output: drift for drift in made.verification.outputs}
+        assert drifts["label"].top1_agreement >= 0.9, made.path
+        assert drifts["sure"].top1_agreement == 1, made.path

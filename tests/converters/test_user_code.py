@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,10 +170,19 @@ def test_the_whole_command_from_such_a_folder(here: Path) -> None:
         pytest.importorskip(package, reason="needs the extra onnx")
     write(here, SHADOWS | {"net.py": NET})
     torch.save(STATE, here / "weights.pt")
-    command = [sys.executable, "-m", "edgekit", "convert", "weights.pt", "--model", "net.py:Net", "--input", "1,4"]
-    done = subprocess.run([*command, "--to", "onnx"], capture_output=True, text=True)
+    edgekit = Path(sysconfig.get_path("scripts")) / "edgekit"
+    command = [edgekit, "convert", "weights.pt", "--model", "net.py:Net", "--input", "1,4", "--to", "onnx"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (here / "weights.float32.onnx").is_file()
+
+
+def test_python_m_from_such_a_folder(here: Path) -> None:
+    """Python itself puts the current folder first then; a package called edgekit in it would win."""
+    write(here, {name: text for name, text in SHADOWS.items() if not name.startswith("edgekit")})
+    done = subprocess.run([sys.executable, "-m", "edgekit", "list"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "PyTorch" in done.stdout
 
 
 def test_relative_imports_in_a_package(workers: Workers, here: Path) -> None:
@@ -203,11 +213,17 @@ def test_modules_beside_the_file(workers: Workers, here: Path) -> None:
     check(opened(workers, "weights.pt", "code/net.py:Net"), plain)
 
 
-@pytest.mark.parametrize("name", ["types", "inspect", "torch", "numpy", "json", "__main__", "my-model.v2"])
-def test_a_file_called_like_a_module_in_use(workers: Workers, here: Path, name: str) -> None:
-    write(here / "code", {f"{name}.py": PLAIN})
+def test_a_file_called_like_a_module_in_use(workers: Workers, here: Path) -> None:
+    write(here / "code", {"types.py": PLAIN})
     torch.save(STATE, here / "weights.pt")
-    check(opened(workers, "weights.pt", f"code/{name}.py:Net"), plain)
+    check(opened(workers, "weights.pt", "code/types.py:Net"), plain)
+
+
+@pytest.mark.parametrize("name", ["inspect", "torch", "numpy", "json", "__main__", "edgekit", "my-model.v2", "class"])
+def test_file_names_that_python_cannot_import(here: Path, name: str) -> None:
+    write(here, {f"{name}.py": "class Net: mine = True"})
+    with user_code.user_imports(here):
+        assert user_code.build(f"{name}.py:Net").mine
 
 
 def test_pickled_module_whose_class_lives_in_main(workers: Workers, here: Path) -> None:
@@ -221,9 +237,12 @@ def test_pickled_module_whose_class_lives_in_main(workers: Workers, here: Path) 
     """
     write(here, {"train.py": textwrap.dedent(PLAIN) + textwrap.dedent(script)})
     subprocess.run([sys.executable, "train.py"], cwd=here, check=True)
-    with pytest.raises(ConversionError, match=r"unpickling it raised AttributeError: .*Net") as caught:
+    with pytest.raises(ConversionError, match="Net was defined in the script that saved the file") as caught:
         opened(workers, "net.pt", None, trust=True)
     assert "--model FILE.py:Net" in caught.value.hint
+    write(here, {"other.py": "class Other: pass"})
+    with pytest.raises(ConversionError, match=r"--model other\.py:Other does not have it"):
+        opened(workers, "net.pt", "other.py:Other", trust=True)
     check(opened(workers, "net.pt", "train.py:Net", trust=True), plain)
 
 
@@ -231,8 +250,9 @@ def test_pickled_module_without_its_code(workers: Workers, here: Path) -> None:
     write(here, {"gone.py": PLAIN})
     save_in_a_script(here, "import sys; sys.path.insert(0, ''); import torch, gone; torch.save(gone.Net(), 'net.pt')")
     (here / "gone.py").unlink()
-    with pytest.raises(ConversionError, match="unpickling it raised ModuleNotFoundError: No module named 'gone'"):
+    with pytest.raises(ConversionError, match=r"raised ModuleNotFoundError: No module named 'gone'$") as caught:
         opened(workers, "net.pt", None, trust=True)
+    assert "run the command in its folder" in caught.value.hint
 
 
 def test_the_code_may_use_edgekit_itself(workers: Workers, here: Path) -> None:
@@ -241,22 +261,15 @@ def test_the_code_may_use_edgekit_itself(workers: Workers, here: Path) -> None:
     check(opened(workers, "weights.pt", "net.py:Net"), plain)
 
 
-def test_factories(workers: Workers, here: Path) -> None:
-    more = """
-        def function():
-            return Net()
-
-        class Zoo:
-            @staticmethod
-            def net():
-                return Net()
-
-        instance = Net()
-    """
-    write(here, {"net.py": textwrap.dedent(PLAIN) + textwrap.dedent(more)})
-    torch.save(STATE, here / "weights.pt")
-    for name in ("function", "Zoo.net"):
-        check(opened(workers, "weights.pt", f"net.py:{name}"), plain)
+def test_factories(here: Path) -> None:
+    write(
+        here,
+        {"nets.py": "class Net:\n    @staticmethod\n    def small():\n        return 1\n\ndef build():\n    return 2"},
+    )
+    with user_code.user_imports(here):
+        assert user_code.build("nets.py:Net.small") == 1
+        assert user_code.build("nets.py:build") == 2
+        assert user_code.build("nets:build") == 2
 
 
 def test_edgekits_modules_are_out_of_sight_inside_and_back_outside(here: Path) -> None:
@@ -299,9 +312,11 @@ def test_a_factory_that_raises(here: Path) -> None:
 
 def test_code_that_cannot_be_imported(here: Path) -> None:
     error = failing(here, "import no_such_thing\n")
-    assert "importing it failed raised" not in error.message
-    assert "No module named 'no_such_thing'" in error.message
-    assert "(net.py, line 1" in error.message
+    assert error.message == (
+        "--model net.py:Net: importing it raised ModuleNotFoundError: No module named 'no_such_thing' "
+        "(net.py, line 1, in <module>)"
+    )
+    assert "pip install" in error.hint
 
 
 def test_code_with_a_syntax_error(here: Path) -> None:

@@ -185,7 +185,7 @@ def test_int8_tflite_with_buffers_outside_the_flatbuffer(folder: Path) -> None:
 
 
 def test_classes_and_flags_among_the_outputs(folder: Path) -> None:
-    """LiteRT's quantizer leaves the signature at a tensor that is not kept; a constant flag proves nothing, nor harms."""
+    """LiteRT's quantizer leaves the signature at a tensor that is not kept; a constant flag is no dead output."""
     model = export(shapes.Decided().eval(), (torch.randn(1, 6),), folder / "decided.pt2")
     np.savez(folder / "decided.npz", x=np.random.default_rng(1).standard_normal((100, 6), np.float32))
     options = ConvertOptions(quant=("float32", "int8"), data=str(folder / "decided.npz"), output=folder / "decided")

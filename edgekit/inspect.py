@@ -39,7 +39,7 @@ def inspect(
     file = existing_file(path)
     plugin, kind = registry.identify(file)
     registry.require(plugin.packages, plugin.extra, f"Reading {file.name} ({kind})")
-    arguments: dict[str, Any] = {"path": str(file.absolute())}
+    arguments: dict[str, Any] = {"path": str(file)}
     timeout_s = options.timeout_s if options else DEFAULT_TIMEOUT_S
     if isinstance(plugin, Source):
         from edgekit.source import SourceOptions

@@ -30,6 +30,7 @@ from edgekit.scratch import disk_full, is_full, keep_log
 
 DEFAULT_TIMEOUT_S = 1800.0
 _END_TIMEOUT_S = 10.0
+_IMPORT_TIMEOUT_S = 120.0
 
 T = TypeVar("T")
 
@@ -43,7 +44,8 @@ class Job:
         entry: ``package.module:function``.
         arguments: Keyword arguments, plain JSON.
         preload: Modules that the server imports before it forks, outermost first.
-        timeout_s: Time limit in seconds of the imports, and again of the job from its start.
+        timeout_s: Time limit in seconds of the job, from its start. The imports before it have as much for themselves,
+            two minutes at least.
     """
 
     label: str
@@ -258,7 +260,7 @@ class Workers:
         request = {"op": "run", "job": str(job_file), "result": str(result), "log": str(log)}
         server = self._server(job.preload)
         answers = server.request(request)
-        pid, code, deadline = 0, None, time.monotonic() + job.timeout_s
+        pid, code, deadline = 0, None, time.monotonic() + max(job.timeout_s, _IMPORT_TIMEOUT_S)
         while code is None:
             try:
                 answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -283,13 +285,14 @@ class Workers:
         """Kill a job past its time limit, or the server that did not even come to start it."""
         if pid:
             kill_group(pid)
-            what = "stopped after its time limit"
+            what = f"stopped after its time limit of {job.timeout_s:g} s"
         else:
             server.close()
             log = server.log
-            what = f"importing {', '.join(job.preload)} for it took longer than the time limit"
+            limit = max(job.timeout_s, _IMPORT_TIMEOUT_S)
+            what = f"importing {', '.join(job.preload)} for it took longer than {limit:g} s"
         return ChildError(
-            f"{job.label}: {what} of {job.timeout_s:g} s.",
+            f"{job.label}: {what}.",
             hint="Give it more with --timeout SECONDS.",
             log=keep_log(log),
         )

@@ -89,9 +89,15 @@ def identify(path: Path) -> tuple[Source | Target, str]:
             return candidate, kind
     known = ", ".join(item.title for item in candidates)
     with path.open("rb") as file:
-        start = file.read(8)
+        start = file.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        raise UnsupportedError(f"{path}: a Git LFS pointer, not the model itself.", hint="git lfs pull")
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise UnsupportedError(
+            f"{path}: a web page, not a model file.", hint="Download it again from the link to the file itself."
+        )
     raise UnsupportedError(
-        f"{path}: not a model file that edgekit knows (it starts with {start!r}; the suffix is not looked at).",
+        f"{path}: not a model file that edgekit knows (it starts with {start[:8]!r}; the suffix is not looked at).",
         hint=f"Known: {known}. If the file was downloaded, check that it is complete.",
     )
 

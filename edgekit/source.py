@@ -105,7 +105,7 @@ def open_source(
     into = workers.scratch / f"source-{path.name}"
     into.mkdir(exist_ok=True)
     arguments = {
-        "path": str(path.absolute()),
+        "path": str(path),  # as typed: it stands in messages; a job works in the same folder
         "model_code": options.model_code,
         "trust": options.trust,
         "inputs": list(options.inputs),

@@ -24,7 +24,7 @@ def parse(option: str) -> TensorSpec:
     name, rest = (name, rest) if equals else ("", option)
     sizes, colon, dtype = rest.partition(":")
     try:
-        shape = tuple(int(size) for size in sizes.replace("x", ",").split(",") if size.strip())
+        shape = tuple(int(size) for size in sizes.replace("x", ",").split(",")) if sizes.strip() else ()
         if any(size < 1 for size in shape):
             raise ValueError("sizes start at 1")
         return TensorSpec(name.strip(), shape, np.dtype(dtype if colon else "float32").name)

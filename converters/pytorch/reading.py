@@ -85,7 +85,10 @@ def read(path: Path, *, model_code: str | None, trust: bool) -> Network:
         Kind.PICKLE: lambda: _read_pickle(path, model_code, trust),
         Kind.SAFETENSORS: lambda: _read_safetensors(path, model_code),
     }
-    return readers[kind]()
+    network = readers[kind]()
+    if model_code is not None and kind in (Kind.PT2, Kind.TORCHSCRIPT):
+        network.notes.append(f"--model {model_code} was not used: the file holds the whole network.")
+    return network
 
 
 def _read_program(path: Path, trust: bool) -> Network:

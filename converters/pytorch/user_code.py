@@ -46,7 +46,7 @@ def user_imports(*folders: Path) -> Iterator[None]:
 
 def folders_of(model_code: str | None, model: Path) -> list[Path]:
     """Where a user's imports may come from: the code's folder, the current one, the model's."""
-    folders = [Path.cwd(), model.parent]
+    folders = [Path.cwd(), model.absolute().parent]
     file, _ = split(model_code) if model_code else ("", "")
     if file.endswith(".py"):
         folders.insert(0, _package_root(Path(file).absolute())[0])

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import click
 
-from edgekit.errors import EdgekitError, InterruptedByUserError
+from edgekit.errors import EdgekitError, InterruptedByUserError, UsageError
 
 
 @dataclass
@@ -65,11 +65,14 @@ def cli(state: State, debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code (see :mod:`edgekit.errors`)."""
     signal.signal(signal.SIGTERM, _stop)
-    state = State()
+    # Known before the options are parsed, so that a wrong one among them is told as JSON, too.
+    state = State(json="--json" in (sys.argv[1:] if arguments is None else arguments))
     try:
         code = cli.main(arguments, standalone_mode=False, obj=state)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
+        if state.json:
+            _print_error(UsageError(error.format_message()))
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
@@ -80,6 +83,12 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             raise
         _show(error, state)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if state.debug:
+            raise
+        hint = "This is a fault of edgekit. Please report what the same command says with: edgekit --debug …"
+        _show(EdgekitError(f"Unexpected {type(error).__name__}: {error}", hint=hint), state)
+        sys.exit(EdgekitError.exit_code)
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:
@@ -88,12 +97,16 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 
 def _show(error: EdgekitError, state: State) -> None:
     if state.json:
-        click.echo(json.dumps({"schema_version": 1, "failures": [error.to_json()]}, indent=2))
+        _print_error(error)
     click.secho("error: ", fg="red", nl=False, err=True)
     click.echo(error.message, err=True)
     for title, text in (("  next: ", error.hint), ("  log:  ", error.log)):
         if text:
             click.echo(title + text.replace("\n", "\n        "), err=True)
+
+
+def _print_error(error: EdgekitError) -> None:
+    print_json({"schema_version": 1, "failures": [error.to_json()]})
 
 
 def print_json(value: Any) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit import scratch
+from edgekit import jobs, scratch
 from edgekit.errors import ChildError, ConversionError, DataError, UsageError
 from edgekit.jobs import Job, Workers
 
@@ -25,6 +25,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", str(HERE))
     monkeypatch.setenv("EDGEKIT_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("IMPORTS_OF_SLOW_IMPORT", str(tmp_path / "imports"))
+    monkeypatch.setenv("RELEASE_OF_PATIENT_IMPORT", str(tmp_path / "release"))
 
 
 @pytest.fixture
@@ -225,13 +226,18 @@ def test_time_limit_kills_the_job_and_all_it_started_in_its_group(workers: Worke
 
 
 def test_time_limit_counts_from_the_start_of_the_job(workers: Workers, tmp_path: Path) -> None:
-    """Not from the import before it, which has as much again."""
-    workers.warm_up(("slow_import",))
-    assert workers.call(Job("short", "slow_import:made_by", {}, ("slow_import",), timeout_s=5.0)) > 0
+    """Not from the import before it, which here ends when a file appears."""
+    release = tmp_path / "release"
+    waiting = workers.submit(Job("short", "slow_import:made_by", {}, ("patient_import", "slow_import"), timeout_s=1.0))
+    with pytest.raises(TimeoutError):
+        waiting.result(timeout=2.0)
+    release.touch()
+    assert waiting.result() > 0
 
 
-def test_an_import_that_hangs_is_stopped_and_named(workers: Workers) -> None:
-    with pytest.raises(ChildError, match=r"importing stuck_import for it took longer than the time limit of 0\.5 s"):
+def test_an_import_that_hangs_is_stopped_and_named(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "_IMPORT_TIMEOUT_S", 0.1)
+    with pytest.raises(ChildError, match=r"importing stuck_import for it took longer than 0\.5 s"):
         workers.call(Job("stuck", "little_jobs:where", {}, ("stuck_import",), timeout_s=0.5))
     assert workers.call(job("add", a=1, b=2)) == 3
 

@@ -275,6 +275,7 @@ class Workers:
             return _value(json.loads(result.read_text()), job, log)
         if code == DISK_FULL:
             raise disk_full(self.scratch.parent)
+        self._refuse_when_closed(job.label)  # else close() has killed it
         raise ChildError(
             f"{job.label}: the child process {describe_exit(code)}.",
             hint="A native library crashed or the machine ran out of memory; the log has the last thing it said.",

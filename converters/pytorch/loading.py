@@ -15,7 +15,7 @@ import numpy as np
 
 from converters.pytorch import inputs as example_inputs
 from converters.pytorch import user_code
-from converters.pytorch.reading import Network, read
+from converters.pytorch.reading import Network, read, refuse_training_mode
 from converters.torch_export import program as programs
 from edgekit import feeds as feeds_files
 from edgekit.data import RANDOM_SAMPLES, SEED, Dataset, bind, random_feeds
@@ -161,6 +161,7 @@ def _export_torchscript(network: Network, path: Path) -> Any:
         exported = TS2EPConverter(network.run, network.args).convert()
     except Exception as error:  # as above
         raise _export_failed(path, error) from error
+    refuse_training_mode(exported, path)
     exported.example_inputs = (network.args, {})
     return exported
 

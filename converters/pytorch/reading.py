@@ -109,21 +109,25 @@ def _read_program(path: Path, trust: bool) -> Network:
         ) from error
     finally:
         os.environ.pop("TORCH_FORCE_WEIGHTS_ONLY_LOAD", None)
-    _refuse_training_mode(exported, path)
+    refuse_training_mode(exported, path)
     args, kwargs = exported.example_inputs or (None, {})
     module = exported.module(check_guards=False)
     return Network(Kind.PT2, module, exported=exported, args=args, kwargs=dict(kwargs))
 
 
-def _refuse_training_mode(exported: Any, path: Path) -> None:
-    """Batch statistics and dropout would make every run another one."""
+def refuse_training_mode(exported: Any, path: Path) -> None:
+    """Batch statistics and dropout would make every run another one.
+
+    Raises:
+        ConversionError: The program was exported or traced in training mode.
+    """
     positions = {"aten.batch_norm.default": 5, "aten.dropout.default": 2}
     for node in exported.graph.nodes:
         position = positions.get(str(node.target))
         if position is not None and len(node.args) > position and node.args[position] is True:
             raise ConversionError(
                 f"{path}: the program was exported in training mode ({node.target}).",
-                hint="torch.export.export(model.eval(), …)",
+                hint="Call model.eval() before torch.export.export or torch.jit.trace.",
             )
 
 

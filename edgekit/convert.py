@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from edgekit import data as data_files
 from edgekit import registry
 from edgekit.errors import DriftError, EdgekitError, MeasurementError, UnsupportedError, UsageError
-from edgekit.jobs import Job, Workers
+from edgekit.jobs import Job, Workers, wait_for_any
 from edgekit.paths import existing_file
 from edgekit.plugins import Edge, Node, Source, Target
 from edgekit.progress import Progress, Silent
@@ -244,8 +244,7 @@ class _Run:
                 unchecked.discard(index)
             if not running and not checking:
                 return
-            done, _ = wait([*running, *checking], return_when=FIRST_COMPLETED)
-            for future in done:
+            for future in wait_for_any([*running, *checking]):
                 if future in running:
                     self._step_done(running.pop(future), future)
                 else:

@@ -16,8 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from edgekit.scratch import disk_full, is_full, keep_log
 
 DEFAULT_TIMEOUT_S = 1800.0
 _END_TIMEOUT_S = 10.0
+_SIGNAL_CHECK_S = 0.2
 _IMPORT_TIMEOUT_S = 120.0
 
 T = TypeVar("T")
@@ -159,7 +160,9 @@ class Workers:
 
     def call(self, job: Job) -> Any:
         """Run a job and wait for its value."""
-        return self.submit(job).result()
+        future = self.submit(job)
+        wait_for_any([future])
+        return future.result()
 
     def background(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Queue a call of this process, next to the jobs: for waiting on other programs, such as agents."""
@@ -309,6 +312,18 @@ class Workers:
             hint="A native library crashed or the machine ran out of memory; the log has the last thing it said.",
             log=keep_log(log if log.exists() else server.log),
         )
+
+
+def wait_for_any(futures: Collection[Future[Any]]) -> set[Future[Any]]:
+    """Wait until at least one is done, open to Ctrl-C.
+
+    A signal that comes just before Python's main thread goes to sleep on a lock would be seen only when the lock is
+    free, minutes later; so it never sleeps long.
+    """
+    while True:
+        done, _ = wait(futures, timeout=_SIGNAL_CHECK_S, return_when=FIRST_COMPLETED)
+        if done:
+            return done
 
 
 @contextmanager

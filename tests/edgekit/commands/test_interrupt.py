@@ -66,4 +66,4 @@ def test_interrupt_leaves_no_child_and_no_file(here: Path, tmp_path: Path, stage
     assert out == ""
     assert processes_that_mention(str(scratch)) == []
     assert left(scratch) == []
-    assert left(here / "out") == []
+    assert left(here / "out") == [], err

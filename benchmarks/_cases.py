@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import _depthwise as depthwise
 import numpy as np
+from _depthwise import NETWORKS
 from _shared_data import Samples, cifar_images, cifar_lossless, iris_rows, mnist_images
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "examples" / "digits"
-NETWORKS = ROOT / "tests" / "models" / "networks.py"
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Case:
         labelled: Sets of labelled samples, by name.
         network: Builds it in plain PyTorch with the weights loaded.
         min_int8_sqnr_db: Limit for static int8, where acceptance names one.
+        check: Samples to compare outputs on, where there are no labelled ones.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Case:
     labelled: dict[str, Samples]
     network: Callable[[], Any]
     min_int8_sqnr_db: float | None = None
+    check: Any = None
 
     @property
     def input_options(self) -> list[str]:
@@ -61,9 +64,15 @@ class Case:
         return right / len(labels)
 
 
-def all_cases(shared: Path, scratch: Path) -> list[Case]:
-    """Every case whose files are there; those of the digits network are made in ``scratch``."""
-    found = _digits(scratch)
+def all_cases(shared: Path, scratch: Path, one_form: bool = False) -> list[Case]:
+    """Every case whose files are there; those of the digits network are made in ``scratch``.
+
+    Args:
+        shared: The folder of shared models.
+        scratch: An existing folder.
+        one_form: Of weights that lie there in several forms, the first alone.
+    """
+    found = _digits(scratch)[: 1 if one_form else None]
     if not shared.is_dir():
         return found
     jpeg = {kind: cifar_images(shared, kind) for kind in ("imagenet", "half")}
@@ -77,12 +86,32 @@ def all_cases(shared: Path, scratch: Path) -> list[Case]:
         sets = {"jpeg": jpeg[kind], "lossless": lossless[kind]}
         found.append(_from_shared(name, shared / weights, factory, "image", sets))
     mnist = {"mnist": mnist_images(shared)}
-    for suffix in ("pt", "safetensors"):
+    for suffix in ("pt",) if one_form else ("pt", "safetensors"):
         path = shared / f"burn_mnist/mnist.{suffix}"
         found.append(_from_shared(f"burn-mnist.{suffix}", path, "burn_mnist", "image", mnist))
     iris = {"iris": iris_rows(shared)}
     found.append(_from_shared("winml-iris", shared / "winml_iris/NetModel.pth", "winml_iris", "measures", iris))
     return found
+
+
+def depthwise_cases(shared: Path) -> list[Case]:
+    """Depthwise networks, without labels; they are trained the first time."""
+    if not shared.is_dir():
+        return []
+    train, (check, _) = depthwise.images(shared)
+    return [_unlabelled(name, depthwise.weights(name, train), train[0][::5], check) for name in depthwise.NAMES]
+
+
+def _unlabelled(name: str, path: Path, calibration: Any, check: Any) -> Case:
+    options = ("--model", f"{NETWORKS}:{name}")
+    return Case(name, path, options, "image", calibration, {}, lambda: _load(path, name), check=check)
+
+
+def unlike(samples: Samples, seen: Any) -> Samples:
+    """Without the samples that are among those seen, value for value."""
+    known = {row.tobytes() for row in seen}
+    new = [index for index, row in enumerate(samples[0]) if row.tobytes() not in known]
+    return samples[0][new], samples[1][new]
 
 
 def _from_shared(name: str, weights: Path, factory: str, input_name: str, labelled: dict[str, Samples]) -> Case:

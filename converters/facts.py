@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from converters.layers import MOVES, Layer
 from edgekit.errors import ConversionError
 from edgekit.types import FloatOperator, Signature
 
@@ -78,6 +79,15 @@ class Contents:
 
 
 @dataclass(frozen=True)
+class LayerFacts:
+    """One layer, in the words that rules use (:mod:`converters.layers`)."""
+
+    path: str
+    kind: str
+    operator: str
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """The facts of one file. JSON by :func:`edgekit.types.to_json`.
 
@@ -98,6 +108,7 @@ class ModelFacts:
         producer: Program that made the file, as the file says.
         metadata: Further text in the file.
         notes: What a user should know, a sentence each.
+        layers: What ``--exclude`` and recipes can name, in execution order; empty where that is not known.
     """
 
     format: str
@@ -116,6 +127,12 @@ class ModelFacts:
     producer: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    layers: tuple[LayerFacts, ...] = ()
+
+
+def layer_facts(layers: Iterable[Layer]) -> tuple[LayerFacts, ...]:
+    """What ``inspect`` says about layers; those that move data are left out, no rule is about them."""
+    return tuple(LayerFacts(layer.path, layer.kind, layer.operator) for layer in layers if layer.kind not in MOVES)
 
 
 def assemble(

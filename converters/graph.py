@@ -27,14 +27,17 @@ class StepArguments(TypedDict):
         output: Path of the file to write.
         scheme: Name of the scheme to arrive at.
         signature: :class:`edgekit.types.Signature` as JSON: the names the file must carry.
-        calibration: Feeds folder (:mod:`edgekit.feeds`) with calibration samples, or ``None``.
+        ranges: The file (:mod:`converters.calibration.ranges`) with the ranges of the tensors of ``source``, for
+            schemes that need calibration; else ``None``.
+        settings: :class:`edgekit.types.Quantization` as JSON; float schemes leave it alone.
     """
 
     source: str
     output: str
     scheme: str
     signature: dict[str, object]
-    calibration: str | None
+    ranges: str | None
+    settings: dict[str, object]
 
 
 class StepResult(TypedDict):

@@ -208,8 +208,10 @@ def run_job(job_file: Path, result_file: Path) -> int:
     Returns:
         The exit code: 0 when a result was written, whether a value or an error.
     """
+    from edgekit import reporting
     from edgekit.errors import EdgekitError
 
+    reporting.report_to(job_file.with_suffix(reporting.SUFFIX))
     job = json.loads(job_file.read_text())
     try:
         os.chdir(job["cwd"])

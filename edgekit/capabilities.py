@@ -41,6 +41,7 @@ class Way:
         steps: Names of the conversion steps in order, ``None`` when there is no way.
         extras: That the steps need.
         missing: Packages of them that are not installed.
+        refused: Why there is no way, where the target says it.
     """
 
     form: str
@@ -49,6 +50,7 @@ class Way:
     steps: tuple[str, ...] | None
     extras: tuple[str, ...]
     missing: tuple[str, ...]
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def _way(form: str, scheme: str, target: Format) -> Way:
     plan = registry.function("converters.graph:plan")
     edges = plan(Node(form), Node(target.form, scheme), registry.steps())
     if edges is None:
-        return Way(form, scheme, target.name, None, (), ())
+        return Way(form, scheme, target.name, None, (), (), registry.targets()[target.name].refused.get(scheme, ""))
     steps = [edge.step for edge in edges]
     return Way(
         form,

@@ -7,6 +7,10 @@ from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
+TARGET_CPUS = ("auto", "x86-vnni", "x86", "arm")
+"""What a file can be quantized for; ``auto`` is this machine's own."""
+
+_VNNI = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -48,6 +52,16 @@ def features() -> tuple[Feature, ...]:
     return tuple(Feature(name, None if flags is None else name in flags, meaning) for name, meaning in known.items())
 
 
+def resolve(cpu: str) -> str:
+    """The CPU that ``--cpu`` names, with ``auto`` resolved for this machine."""
+    if cpu != "auto":
+        return cpu
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        return "arm"
+    present = {feature.name for feature in features() if feature.present}
+    return "x86-vnni" if present & _VNNI else "x86"
+
+
 def int8_outlook(found: tuple[Feature, ...]) -> str:
     """What the features mean for int8 models, in a sentence; empty when nothing is known."""
     present = {feature.name for feature in found if feature.present}
@@ -62,7 +76,7 @@ def int8_outlook(found: tuple[Feature, ...]) -> str:
 
 
 def _x86_outlook(present: Set[str]) -> str:
-    if present & {"avx512_vnni", "avx_vnni", "amx_int8"}:
+    if present & _VNNI:
         return "int8 is fast here. In ONNX with unsigned activations: VNNI multiplies u8 by s8."
     if "avx2" in present:
         return (

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import difflib
 import re
+import shutil
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +31,7 @@ LABEL_NAMES = ("labels", "label", "y", "targets")
 RANDOM = "random"
 RANDOM_SAMPLES = 8
 SEED = 20_261_122
+_PART_ELEMENTS = 1 << 22
 _NHWC_TO_NCHW = {2: (1, 0), 3: (2, 0, 1), 4: (3, 0, 1, 2)}
 _NCHW_TO_NHWC = {2: (1, 0), 3: (1, 2, 0), 4: (1, 2, 3, 0)}
 
@@ -78,7 +81,8 @@ def load(path: str, scratch: Path, workers: Workers) -> Dataset:
             f"--data {path}: no such file or folder.",
             hint=f"Did you mean {', '.join(near)}?" if near else "Give an .npz file with one array per input.",
         )
-    arrays = _read_folder(place) if place.is_dir() else _read_file(place, scratch, workers)
+    unpacked = Path(tempfile.mkdtemp(prefix="data-", dir=scratch))
+    arrays = _read_folder(place, unpacked) if place.is_dir() else _read_file(place, unpacked, workers)
     if not arrays:
         raise DataError(
             f"--data {path}: there is no array in it.",
@@ -94,11 +98,11 @@ def _names_beside(place: Path) -> list[str]:
     return [item.name for item in place.parent.iterdir()] if place.parent.is_dir() else []
 
 
-def _read_folder(place: Path) -> dict[str, Array]:
+def _read_folder(place: Path, unpacked: Path) -> dict[str, Array]:
     archives, files = (sorted(place.glob(pattern), key=_natural) for pattern in ("*.npz", "*.npy"))
     if not archives:
-        return {file.stem: _read_numpy(file)[""] for file in files}
-    chunks = [_read_numpy(file) for file in archives]
+        return {file.stem: _read_numpy(file, unpacked)[""] for file in files}
+    chunks = [_read_numpy(file, unpacked) for file in archives]
     for file, chunk in zip(archives, chunks, strict=True):
         if set(chunk) != set(chunks[0]):
             raise DataError(
@@ -124,7 +128,7 @@ def _joined(parts: list[Array], files: list[Path], name: str) -> Array:
     return np.concatenate(parts) if parts[0].ndim else np.stack(parts)
 
 
-def _read_file(place: Path, scratch: Path, workers: Workers) -> dict[str, Array]:
+def _read_file(place: Path, unpacked: Path, workers: Workers) -> dict[str, Array]:
     from edgekit.jobs import Job
 
     if place.stat().st_size == 0:
@@ -132,35 +136,58 @@ def _read_file(place: Path, scratch: Path, workers: Workers) -> dict[str, Array]
     with place.open("rb") as file:
         start = file.read(9)
     if start.startswith(b"\x93NUMPY"):
-        return {"x": _read_numpy(place)[""]}
+        return {"x": _read_numpy(place, unpacked)[""]}
     if zipfile.is_zipfile(place):
         with zipfile.ZipFile(place) as archive:
             if all(name.endswith(".npy") for name in archive.namelist()):
-                return _read_numpy(place)
+                return _read_numpy(place, unpacked)
     elif start[:2] == b"PK":
         raise DataError(f"--data {place}: a zip archive that is cut short or damaged.", hint="Copy it again.")
     reader = "safetensors" if start[8:9] == b"{" else "torch_tensors"
     job = Job(
         f"{place.name}: read tensors",
         f"converters.datasets:{reader}",
-        {"path": str(place), "into": str(scratch / "tensors")},
+        {"path": str(place), "into": str(unpacked / "tensors")},
         preload=() if reader == "safetensors" else ("torch",),
     )
     return dict(feeds.read(Path(workers.call(job))).arrays)
 
 
-def _read_numpy(place: Path) -> dict[str, Array]:
-    """Arrays of an ``.npz`` by name, or of an ``.npy`` under the empty name."""
+def _read_numpy(place: Path, unpacked: Path) -> dict[str, Array]:
+    """Arrays of an ``.npz`` by name, or of an ``.npy`` under the empty name; all of them stay on disk."""
     try:
-        loaded = np.load(place, allow_pickle=False)
-        return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        if not zipfile.is_zipfile(place):
+            return {"": _mapped(place)}
+        with zipfile.ZipFile(place) as archive:
+            found: dict[str, Array] = {}
+            for member in archive.infolist():
+                # Numbered: a member's name may hold anything, a path out of the folder included.
+                target = unpacked / f"{sum(1 for _ in unpacked.iterdir())}.npy"
+                with archive.open(member) as packed, target.open("wb") as file:
+                    shutil.copyfileobj(packed, file)
+                found[member.filename.removesuffix(".npy")] = _mapped(target)
+        return found
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        if "pickle" in str(error):
+        if "pickle" in str(error) or "Python objects" in str(error):
             raise DataError(
                 f"--data {place}: it holds Python objects, which are pickles; edgekit reads numbers.",
                 hint="np.savez('data.npz', x=np.stack(list))",
             ) from error
         raise DataError(f"--data {place}: damaged: {error}.", hint="Copy or save it again.") from error
+
+
+def _mapped(file: Path) -> Array:
+    """An ``.npy`` file whose content is read where it is used.
+
+    Raises:
+        ValueError: It is damaged, or holds Python objects.
+    """
+    try:
+        array: Array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except ValueError:
+        # An array without elements cannot be mapped; what is damaged fails here again.
+        array = np.load(file, allow_pickle=False)
+    return array
 
 
 def bind(dataset: Dataset, signature: Signature) -> Feeds:
@@ -236,6 +263,8 @@ def _stack(dataset: Dataset, spec: TensorSpec) -> Array:
 def _fit_dtype(array: Array, spec: TensorSpec, where: str) -> Array:
     """The array in the input's dtype, where that loses nothing a user would miss."""
     wanted = np.dtype(spec.dtype)
+    if spec.scale is not None and array.dtype.kind == "f":
+        wanted = np.dtype(np.float32)  # the agent quantizes it by the file's own scale
     if array.dtype == wanted:
         fitted = array
     elif array.dtype.kind == wanted.kind == "f":
@@ -250,10 +279,17 @@ def _fit_dtype(array: Array, spec: TensorSpec, where: str) -> Array:
             f"{where}: expected {wanted} for input {spec.name!r}, found {array.dtype}.",
             hint=f"Save it as {wanted}, preprocessed as in training.{images}",
         )
-    if fitted.dtype.kind == "f" and not np.isfinite(fitted).all():
-        bad = int((~np.isfinite(fitted)).sum())
+    bad = sum(int((~np.isfinite(part)).sum()) for part in _parts(fitted)) if fitted.dtype.kind == "f" else 0
+    if bad:
         raise DataError(f"{where}: {bad} values are not finite (NaN or infinite).")
     return fitted
+
+
+def _parts(array: Array) -> Iterator[Array]:
+    """An array in pieces along its first axis, so that looking at all of it needs little memory."""
+    rows = max(1, _PART_ELEMENTS // max(1, array[:1].size)) if array.ndim else 1
+    for start in range(0, len(array) if array.ndim else 1, rows):
+        yield array[start : start + rows] if array.ndim else array
 
 
 def _fit_shape(array: Array, spec: TensorSpec, where: str) -> tuple[Array, int]:
@@ -329,6 +365,8 @@ def random_feeds(signature: Signature, count: int, seed: int, upper: Mapping[str
         shape = (count, *(size or 1 for size in spec.shape))
         if np.dtype(spec.dtype).kind == "f":
             arrays[spec.name] = generator.standard_normal(shape).astype(spec.dtype)
+        elif spec.scale is not None:
+            arrays[spec.name] = generator.standard_normal(shape).astype(np.float32)
         else:
             arrays[spec.name] = generator.integers(0, upper.get(spec.name, 2), shape).astype(spec.dtype)
     return Feeds(arrays, origin=f"{count} random samples, seed {seed}")

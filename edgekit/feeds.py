@@ -65,6 +65,32 @@ def write(folder: Path, feeds: Feeds) -> Path:
     return folder
 
 
+def write_some(folder: Path, feeds: Feeds, indices: npt.NDArray[np.intp], origin: str = "") -> Feeds:
+    """Write the samples at ``indices``, one at a time: memory does not grow with their number.
+
+    Args:
+        folder: Is created.
+        feeds: To choose from.
+        indices: In the order to write.
+        origin: In words, with ``{count}`` for their number and ``{origin}`` for that of ``feeds``; chosen here when
+            empty.
+
+    Returns:
+        What was written, on disk.
+    """
+    shapes = {name: (array.shape[1:], array.dtype) for name, array in feeds.arrays.items()}
+    for name, array in create(folder, shapes, len(indices)).items():
+        for place, index in enumerate(indices):
+            array[place] = feeds.arrays[name][index]
+        array.flush()  # type: ignore[attr-defined]
+    if feeds.labels is not None:
+        np.save(folder / "labels.npy", feeds.labels[indices], allow_pickle=False)
+    default = "{origin}" if len(indices) == feeds.count else "{count} of {origin}"
+    words = (origin or default).format(count=len(indices), origin=feeds.origin)
+    _write_manifest(folder, feeds.arrays, feeds.labels is not None, words)
+    return read(folder)
+
+
 def create(folder: Path, tensors: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], count: int) -> dict[str, Array]:
     """Begin a feeds folder whose arrays the caller fills; they lie on disk, so size does not matter.
 

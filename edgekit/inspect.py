@@ -11,10 +11,13 @@ from edgekit.paths import existing_file
 from edgekit.plugins import Source
 from edgekit.progress import Progress
 from edgekit.scratch import scratch_folder
-from edgekit.types import SCHEMA_VERSION
+from edgekit.types import SCHEMA_VERSION, to_json
 
 if TYPE_CHECKING:
     from edgekit.source import SourceOptions
+
+RANGES = "edgekit ranges"
+"""The ``format`` of calibration ranges."""
 
 
 def inspect(
@@ -28,7 +31,8 @@ def inspect(
         progress: Told about the child.
 
     Returns:
-        ``schema_version``, ``path``, ``size_bytes``, and the fields of :class:`converters.facts.ModelFacts`.
+        ``schema_version``, ``path``, ``size_bytes``, and the fields of :class:`converters.facts.ModelFacts`; for the
+        ranges that calibration kept, ``format`` and the fields of :class:`converters.calibration.ranges.Ranges`.
 
     Raises:
         UsageError: The file is missing, empty, unreadable or a folder.
@@ -37,6 +41,8 @@ def inspect(
         ConversionError: It is damaged.
     """
     file = existing_file(path)
+    if registry.function("converters.calibration.ranges:identify")(file):
+        return _ranges(str(path), file)
     plugin, kind = registry.identify(file)
     registry.require(plugin.packages, plugin.extra, f"Reading {file.name} ({kind})")
     arguments: dict[str, Any] = {"path": str(file)}
@@ -59,3 +65,10 @@ def inspect(
         "size_bytes": file.stat().st_size,
         **facts,
     }
+
+
+def _ranges(path: str, file: Path) -> dict[str, Any]:
+    """What calibration found out."""
+    found = registry.function("converters.calibration.ranges:read")(file)
+    head = {"schema_version": SCHEMA_VERSION, "path": path, "size_bytes": file.stat().st_size}
+    return {**head, "format": RANGES, **to_json(found)}

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgekit import reporting
 from edgekit._forkserver import DISK_FULL, kill_group
 from edgekit.errors import ChildError, ConversionError, EdgekitError
 from edgekit.progress import Progress, Silent
@@ -31,6 +32,7 @@ from edgekit.scratch import disk_full, is_full, keep_log
 DEFAULT_TIMEOUT_S = 1800.0
 _END_TIMEOUT_S = 10.0
 _SIGNAL_CHECK_S = 0.2
+_PROGRESS_CHECK_S = 0.2
 _IMPORT_TIMEOUT_S = 120.0
 
 T = TypeVar("T")
@@ -164,6 +166,10 @@ class Workers:
         wait_for_any([future])
         return future.result()
 
+    def call_here(self, job: Job) -> Any:
+        """Run a job from within background work and wait for its value: it takes no further place beside that."""
+        return self._run(job)
+
     def background(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Queue a call of this process, next to the jobs: for waiting on other programs, such as agents."""
         return self._pool.submit(function, *arguments)
@@ -266,9 +272,14 @@ class Workers:
         pid, code, deadline = 0, None, time.monotonic() + max(job.timeout_s, _IMPORT_TIMEOUT_S)
         while code is None:
             try:
-                answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+                answer = answers.get(timeout=min(_PROGRESS_CHECK_S, max(0.0, deadline - time.monotonic())))
             except queue.Empty:
-                raise self._out_of_time(job, server, pid, log) from None
+                if time.monotonic() >= deadline:
+                    raise self._out_of_time(job, server, pid, log) from None
+                reported = reporting.read(job_file.with_suffix(reporting.SUFFIX))
+                if reported is not None:
+                    self.progress.advance(job.label, *reported)
+                continue
             if "gone" in answer:
                 raise self._server_gone(job, server, pid, log)
             if "pid" in answer:

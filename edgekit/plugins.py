@@ -8,7 +8,7 @@ that need a framework are named as ``package.module:function`` and run in a chil
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -58,6 +58,7 @@ class Target:
         identify: As :attr:`Source.identify`.
         inspect: As :attr:`Source.inspect`.
         preload, packages, extra: What ``inspect`` needs, as in :class:`Source`.
+        refused: Schemes it will not do, with the reason, in a sentence that follows a colon.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Target:
     preload: tuple[str, ...]
     packages: tuple[str, ...]
     extra: str
+    refused: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,32 @@ class Step:
         schemes: Pairs of scheme before and scheme after: ``("float32", "int8")`` quantizes.
         entry: The job; its contract is :class:`converters.graph.StepResult`.
         preload, packages, extra: As in :class:`Source`.
+        mixes: Schemes that single layers may have in a file that this step quantizes (rules of a recipe), by the
+            scheme of the file.
     """
 
     name: str
     source: str
     target: str
     schemes: tuple[tuple[str, str], ...]
+    entry: str
+    preload: tuple[str, ...]
+    packages: tuple[str, ...]
+    extra: str
+    mixes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the tensors of a form get their ranges: ``CALIBRATION`` in ``converters/<folder>/calibrate.py``.
+
+    Attributes:
+        form: That it runs; steps that leave this form for a scheme with calibration get its ranges.
+        entry: The job; its contract is :func:`converters.tflite.calibrate.calibrate`.
+        preload, packages, extra: As in :class:`Source`.
+    """
+
+    form: str
     entry: str
     preload: tuple[str, ...]
     packages: tuple[str, ...]

@@ -11,8 +11,8 @@ class Progress(Protocol):
     def start(self, label: str) -> None:
         """Work called ``label`` begins."""
 
-    def advance(self, label: str, done: int, total: int) -> None:
-        """``done`` of ``total`` parts of it are finished."""
+    def advance(self, label: str, done: int, total: int, unit: str = "") -> None:
+        """``done`` of ``total`` parts of it are finished; ``unit`` names the parts where their rate says something."""
 
     def end(self, label: str) -> None:
         """It is over, well or badly."""
@@ -27,7 +27,7 @@ class Silent:
     def start(self, label: str) -> None:
         """Nothing."""
 
-    def advance(self, label: str, done: int, total: int) -> None:
+    def advance(self, label: str, done: int, total: int, unit: str = "") -> None:
         """Nothing."""
 
     def end(self, label: str) -> None:

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit import recipes
 from edgekit.errors import UsageError
+from edgekit.recipes import Recipe
 from edgekit.types import SCHEMA_VERSION, Artifact, to_json
 
 # Names that Windows keeps for devices; a file called so could not be copied there (Microsoft, "Naming Files").
@@ -23,6 +25,11 @@ class Destination:
     """Final place of one artifact; its sidecar lies beside it."""
 
     path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe it was quantized by."""
+        return self.path.with_name(self.path.name + ".recipe.toml")
 
     @property
     def sidecar(self) -> Path:
@@ -96,7 +103,7 @@ def _check(path: Path, force: bool, kept: set[Path]) -> None:
             f"{path}: {path.name.partition('.')[0]!r} is a reserved name on Windows.",
             hint="Choose another: --output NAME",
         )
-    for file in (path, Destination(path).sidecar):
+    for file in (path, Destination(path).sidecar, Destination(path).recipe):
         if file.resolve() in kept:
             raise UsageError(f"{file}: the result would replace a file it is made from.", hint="--output FOLDER")
         if file.is_dir():
@@ -105,14 +112,17 @@ def _check(path: Path, force: bool, kept: set[Path]) -> None:
             raise UsageError(f"{file} exists already.", hint="Add --force to replace it, or --output FOLDER.")
 
 
-def publish(made: Path, destination: Destination, artifact: Artifact, source: dict[str, str]) -> None:
-    """Move an artifact and its sidecar to their final names, each in one step.
+def publish(
+    made: Path, destination: Destination, artifact: Artifact, source: dict[str, str], recipe: Recipe | None
+) -> None:
+    """Move an artifact, its sidecar and its recipe to their final names, each in one step.
 
     Args:
         made: The finished file in the scratch folder.
         destination: Where it goes.
         artifact: What the sidecar tells.
         source: Facts about the source file, for the sidecar.
+        recipe: That it was quantized by; ``None`` for a float file, which gets none.
 
     Raises:
         UsageError: The disk is full or the folder cannot be written; no partial file is left.
@@ -125,7 +135,11 @@ def publish(made: Path, destination: Destination, artifact: Artifact, source: di
         for file in (partial_sidecar, partial):
             with file.open("rb") as written:
                 os.fsync(written.fileno())
-        # Both are whole now. The sidecar first: a model file is never seen without one.
+        if recipe is not None:
+            with _partial(destination.recipe) as partial_recipe:
+                recipes.write(partial_recipe, recipe)
+                partial_recipe.replace(destination.recipe)
+        # All are whole now. The sidecar first: a model file is never seen without one.
         partial_sidecar.replace(sidecar)
         partial.replace(final)
 

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from edgekit.errors import EdgekitError, MissingDependencyError, UnsupportedError
-from edgekit.plugins import Device, Metric, Runtime, Source, Step, Target
+from edgekit.plugins import Calibration, Device, Metric, Runtime, Source, Step, Target
 from edgekit.types import Scheme
 
 T = TypeVar("T")
@@ -43,6 +43,13 @@ def steps() -> tuple[Step, ...]:
             for group in _attributes(folder.__name__, "STEPS"):
                 found += group
     return tuple(found)
+
+
+@cache
+def calibrations() -> dict[str, Calibration]:
+    """How each form is calibrated, by form."""
+    found = (module.CALIBRATION for folder in _folders("converters") for module in _named(folder, "calibrate"))
+    return {calibration.form: calibration for calibration in found}
 
 
 @cache
@@ -144,6 +151,12 @@ def _modules(package: str, folders_only: bool = False) -> Iterator[ModuleType]:
 
 def _folders(package: str) -> Iterator[ModuleType]:
     return _modules(package, folders_only=True)
+
+
+def _named(folder: ModuleType, name: str) -> Iterator[ModuleType]:
+    """The module of that name in a folder, if there is one."""
+    if importlib.util.find_spec(f"{folder.__name__}.{name}") is not None:
+        yield importlib.import_module(f"{folder.__name__}.{name}")
 
 
 def _attributes(package: str, attribute: str) -> Iterator[Any]:

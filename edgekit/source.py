@@ -42,9 +42,12 @@ class OpenedSource:
         signature: With the user's names.
         feeds: Inputs that the reference outputs belong to.
         reference: The source's own outputs on them (both :mod:`edgekit.feeds` folders).
-        calibration: All samples of the data, fitted to the signature; ``None`` without data.
+        calibration: Samples to calibrate with, a feeds folder; ``None`` where none were asked for.
+        fingerprint: Hash of what the program computes, weights included.
         random_inputs: Whether ``feeds`` are random.
         notes: What a user should know.
+        variant: What was done to ``program`` since; empty when nothing.
+        suspicion: Why the data does not look like what the model was trained on; empty when it does.
     """
 
     path: Path
@@ -55,8 +58,11 @@ class OpenedSource:
     feeds: Path
     reference: Path
     calibration: Path | None
+    fingerprint: str
     random_inputs: bool
     notes: tuple[str, ...]
+    variant: str = ""
+    suspicion: str = ""
 
 
 def identify_source(path: Path) -> tuple[Source, str]:
@@ -82,6 +88,7 @@ def open_source(
     options: SourceOptions,
     data: Dataset | None = None,
     random_calibration: int = 0,
+    calibration_samples: int = 0,
     samples: int | None = None,
     program: bool = True,
 ) -> OpenedSource:
@@ -93,7 +100,8 @@ def open_source(
         options: How to read it.
         data: Calibration or test data; seeded random inputs are used when there is none.
         random_calibration: Number of random samples to calibrate with, where a user asked for that.
-        samples: Number of samples to run for reference, spread over the data; all of them when ``None``.
+        calibration_samples: Number of samples of the data to calibrate with, drawn with a fixed seed.
+        samples: Number of samples to run for reference, drawn from the others; all of them when ``None``.
         program: Whether the form is wanted, or the reference outputs alone.
 
     Raises:
@@ -111,6 +119,7 @@ def open_source(
         "inputs": list(options.inputs),
         "data": None if data is None else str(data.save(into / "data")),
         "random_calibration": random_calibration,
+        "calibration_samples": calibration_samples,
         "samples": samples,
         "program": program,
         "into": str(into),
@@ -125,7 +134,9 @@ def open_source(
         signature=from_json(Signature, loaded["signature"]),
         feeds=into / "feeds",
         reference=into / "reference",
-        calibration=into / "calibration" if data is not None or random_calibration else None,
+        calibration=into / "calibration" if random_calibration or (data is not None and calibration_samples) else None,
+        fingerprint=loaded["fingerprint"],
         random_inputs=data is None,
         notes=tuple(loaded["notes"]),
+        suspicion=loaded["suspicion"],
     )

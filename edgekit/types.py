@@ -22,11 +22,14 @@ class TensorSpec:
         name: The name a user sees, in every file format.
         shape: Sizes, ``None`` for a dynamic dimension.
         dtype: NumPy dtype name, such as ``float32``.
+        scale, zero_point: Of an integer that stands for ``scale * (value - zero_point)``; ``None`` for plain ones.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
 
     def __str__(self) -> str:
         sizes = ",".join("?" if size is None else str(size) for size in self.shape)
@@ -66,6 +69,37 @@ class Scheme:
     needs_calibration: bool
     min_sqnr_db: float
     summary: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of a recipe: layers that match get a scheme of their own.
+
+    Attributes:
+        match: A module path or an operator type, with ``*`` and ``?``, or a preset such as ``@last``; what matches
+            is written down in :mod:`converters.layers`.
+        scheme: Name of the scheme; ``float32`` keeps the layers float.
+    """
+
+    match: str
+    scheme: str = "float32"
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How to quantize, beside the scheme: the same words for every target.
+
+    Attributes:
+        method: Of calibration: ``auto``, ``minmax``, ``percentile[:99.9]``, ``mse`` or ``entropy``.
+        cpu: That the file is for: ``x86-vnni``, ``x86`` or ``arm``.
+        io: ``float`` or ``int8``: what inputs and outputs of the file are.
+        rules: In order; the first that matches a layer decides.
+    """
+
+    method: str = "auto"
+    cpu: str = "x86-vnni"
+    io: str = "float"
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +154,39 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class CalibrationFacts:
+    """Where the ranges of a file with static activations came from.
+
+    Attributes:
+        ranges: The kept file, for ``edgekit inspect``; empty where none could be kept.
+        method: That chose them.
+        samples: Number of samples they were taken from.
+        reused: Whether an earlier command had computed them.
+    """
+
+    ranges: str
+    method: str
+    samples: int
+    reused: bool
+
+
+@dataclass(frozen=True)
+class OptimizeStep:
+    """One thing that ``--optimize`` tried.
+
+    Attributes:
+        name: What.
+        before_db, after_db: SQNR of the simulated int8 outputs.
+        kept: Whether it stayed in.
+    """
+
+    name: str
+    before_db: float
+    after_db: float
+    kept: bool
+
+
+@dataclass(frozen=True)
 class Artifact:
     """One converted file, and everything needed to judge and repeat it."""
 
@@ -136,6 +203,9 @@ class Artifact:
     tools: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[str, ...] = ()
     command: str = ""
+    calibration: CalibrationFacts | None = None
+    optimized: tuple[OptimizeStep, ...] = ()
+    recipe: str = ""
 
 
 @dataclass(frozen=True)

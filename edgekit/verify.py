@@ -23,6 +23,7 @@ def verify(
     scratch: Path,
     timeout_s: float,
     workers: Workers,
+    quantized: bool = False,
 ) -> tuple[Verification, Signature, tuple[FloatOperator, ...]]:
     """Run a file on the reference inputs and compare.
 
@@ -34,6 +35,7 @@ def verify(
         scratch: An existing folder of this file's own.
         timeout_s: Time limit of each request to the runtime.
         workers: Ends the runtime when they are closed.
+        quantized: Whether the file computes with integers: then parts of an output that are lost are looked for, too.
 
     Returns:
         The verdict, the signature as the runtime sees it, and the operators that its delegate did not take.
@@ -58,7 +60,11 @@ def verify(
     drifts: list[Drift] = []
     for drift in compare(reference, outputs):
         found = drift.finding or _constancy(drift, vacuous, dead, reference.count)
-        found = found or (_unequal(drift) if drift.output in discrete else _noise(drift, limit_db))
+        if not found and drift.output in discrete:
+            found = _unequal(drift)
+        elif not found:
+            lost = _lost_parts(reference, outputs, drift.output) if quantized else ""
+            found = "; ".join(filter(None, (_noise(drift, limit_db), lost)))
         drifts.append(replace(drift, finding=found))
     failed = any(drift.finding for drift in drifts)
     verdict = Verification("failed" if failed else "passed", reference.origin, limit_db, tuple(drifts))
@@ -74,6 +80,14 @@ def _constancy(drift: Drift, vacuous: set[str], dead: set[str], samples: int) ->
             else "the source's own output is constant, so nothing can be proven"
         )
     return "dead: the same output for every input" if drift.output in dead else ""
+
+
+def _lost_parts(reference: feeds.Feeds, outputs: feeds.Feeds, name: str) -> str:
+    """A finding where slices or most samples of an output are lost, and the figures of the whole do not show it."""
+    match = registry.function("profiles.agent.binding:match")
+    finding = registry.function("profiles.metrics.slices:finding")
+    given = match(list(reference.arrays), list(outputs.arrays))[name]
+    return str(finding(reference.arrays[name], outputs.arrays[given]))
 
 
 def _noise(drift: Drift, limit_db: float) -> str:

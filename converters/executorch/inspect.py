@@ -130,10 +130,7 @@ def _signature(program: Program, forward: Table) -> Signature:
     """As edgekit wrote it, or of the method's own tensors, which have no names."""
     if SIGNATURE in program.constants:
         written = json.loads(program.constants[SIGNATURE])
-        sides = (written["inputs"], written["outputs"])
-        inputs, outputs = (
-            tuple(TensorSpec(item["name"], tuple(item["shape"]), item["dtype"]) for item in side) for side in sides
-        )
+        inputs, outputs = (tuple(_spec(item) for item in written[side]) for side in ("inputs", "outputs"))
         return Signature(inputs, outputs)
 
     def specs(name: str) -> tuple[TensorSpec, ...]:
@@ -142,6 +139,13 @@ def _signature(program: Program, forward: Table) -> Signature:
         return tuple(TensorSpec(f"{name}_{place}", item.sizes, item.dtype) for place, item in enumerate(known))
 
     return Signature(specs("input"), specs("output"))
+
+
+def _spec(item: dict[str, Any]) -> TensorSpec:
+    # Files of edgekit 0.1 say nothing of scales.
+    return TensorSpec(
+        item["name"], tuple(item["shape"]), item["dtype"], item.get("scale"), item.get("zero_point")
+    )
 
 
 def _dynamic_inputs(program: Program, forward: Table) -> list[str]:

@@ -4,38 +4,45 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from converters.executorch import coverage
+from converters.executorch import _half, coverage
 from converters.graph import PTE, TORCH_EXPORT, StepResult
 from converters.torch_export import operators
 from converters.torch_export import program as programs
-from converters.torch_export.half import to_half
+from converters.torch_export.quantized import to_float
 from edgekit.errors import ConversionError, UnsupportedError, first_line
 from edgekit.plugins import Step
 
 
-def lower(source: str, output: str, scheme: str, signature: dict[str, object], calibration: str | None) -> StepResult:
-    """Lower a program to a ``.pte`` in float32 or float16; inputs and outputs are float32 in both.
+def lower(
+    source: str,
+    output: str,
+    scheme: str,
+    signature: dict[str, object],
+    ranges: str | None,
+    settings: dict[str, object],
+) -> StepResult:
+    """Lower a program to a ``.pte`` in float32, or with weights in float16; inputs and outputs are float32 in both.
 
     Raises:
         UnsupportedError: Operators that ExecuTorch has no kernel for, all of them listed.
     """
-    exported = programs.load(source)
+    exported, notes = to_float(programs.load(source))
     if scheme == "float32":
-        return write(exported, output, signature)
-    result = write(to_half(exported), output, signature)
-    if any("conv" in str(node.target) for node in exported.graph.nodes):
-        # executorch/backends/xnnpack/operators/op_conv2d.py forces it.
-        result["notes"].append(
-            "ExecuTorch computes this file in float16, but XNNPACK stores convolution weights as float32: "
-            "only its other weights are half the size."
-        )
+        result = write(exported, output, signature)
+    else:
+        exported, left = _half.halve_embeddings(exported)
+        with _half.half_filters(left):
+            result = write(exported, output, signature)
+        notes += [f"Too large for float16, so stored as float32: {', '.join(left)}."] if left else []
+    result["notes"] += notes
     return result
 
 
-def write(exported: Any, output: str, signature: dict[str, object]) -> StepResult:
+def write(exported: Any, output: str, signature: Mapping[str, object]) -> StepResult:
     """Lower a float or quantized program and write it, with the user's names as a constant method.
 
     Args:

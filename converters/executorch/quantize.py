@@ -1,135 +1,135 @@
-"""Quantize a program for ExecuTorch with PT2E, then lower it.
+"""Quantize a program for ExecuTorch, then lower it.
 
-The one target whose runtime has no quantizer of its own format: the program is quantized before it is lowered.
+The one target whose runtime has no quantizer of its own format: the program is quantized before it is lowered, with
+PT2E (:mod:`converters.executorch._pt2e`) or, for weights of 4 bits, torchao (:mod:`converters.executorch._blocks`).
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
+from converters.calibration import ranges as ranges_file
+from converters.executorch import _blocks, _io, _pt2e
 from converters.executorch.lower import write
 from converters.graph import PTE, TORCH_EXPORT, StepResult
-from converters.torch_export import operators
+from converters.layers import MOVES, Layer, resolve
+from converters.torch_export import quantized
 from converters.torch_export import program as programs
-from edgekit import feeds
-from edgekit.errors import ConversionError, UnsupportedError
-from edgekit.feeds import Feeds
+from converters.torch_export.layers import layers_of
+from edgekit.errors import UnsupportedError
 from edgekit.plugins import Step
+from edgekit.types import Quantization, from_json
 
-_QUANTIZE = ("quantize_per_tensor", "quantize_per_channel", "choose_qparams", "quantize_affine")
-# Operators that compute on activations. The others move, cut or clip values, or are fused into the one before (relu).
-_COMPUTING = frozenset(
-    "conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d linear matmul bmm mm addmm add"
-    " sub mul div avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d mean sum softmax log_softmax"
-    " sigmoid tanh gelu silu hardswish hardsigmoid leaky_relu prelu elu celu selu mish softplus layer_norm group_norm"
-    " instance_norm rms_norm exp log pow sqrt rsqrt reciprocal erf sin cos upsample_bilinear2d upsample_nearest2d"
-    " scaled_dot_product_attention embedding lstm gru einsum cumsum".split()
-)
+FORM = "ExecuTorch"
+# Kinds that compute nothing of their own: they move, cut or clip values, or are fused into the layer before.
+_SILENT = MOVES | {"relu", "clamp", "max_pool"}
+_TAKEN = {
+    "int8": "convolutions, Linear, add, mul and cat",
+    "int8-dynamic": "Linear",
+    "int4-weights": f"Linear whose inner size is a multiple of {_blocks.BLOCK}",
+}
+_ACTIVATIONS = {"int8": "static", "int8-dynamic": "dynamic"}
+
+
+@dataclass
+class _Quantized:
+    """A program on its way: with conversions between operators, ready to be exported and lowered."""
+
+    module: Any
+    args: tuple[Any, ...]
+    stayed_float: list[Layer]
+    ranges: Mapping[str, tuple[float, float]]
+    notes: list[str]
 
 
 def quantize(
-    source: str, output: str, scheme: str, signature: dict[str, object], calibration: str | None
+    source: str,
+    output: str,
+    scheme: str,
+    signature: dict[str, object],
+    ranges: str | None,
+    settings: dict[str, object],
 ) -> StepResult:
-    """Quantize a program and write a ``.pte``; inputs and outputs stay float.
+    """Quantize a program and write a ``.pte``.
+
+    A program that arrives quantized in this scheme is lowered as it is, unless rules ask for something else.
 
     Raises:
-        UnsupportedError: XNNPACK's quantizer found nothing to quantize.
+        UnsupportedError: Nothing in it can be quantized.
+        ConversionError: A tensor has no range.
+        UsageError: A rule matches nothing, or calibration ranges are needed and not given.
     """
-    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
-
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    exported = programs.load(source)
-    dynamic = scheme == "int8-dynamic"
-    prepared = prepare_pt2e(exported.module(check_guards=False), _quantizer(dynamic))
-    if dynamic:
-        prepared(*programs.example_inputs(exported))
-    elif calibration is None:
-        raise ConversionError("int8 needs calibration data.", hint="--data FILE")
-    else:
-        _calibrate(prepared, feeds.read(Path(calibration)))
-    converted = convert_pt2e(prepared)
-    stayed = _stayed_float(converted)
-    if not any(_is_quantize(node) for node in converted.graph.nodes):
-        raise UnsupportedError(
-            f"{scheme} on ExecuTorch quantizes {'Linear' if dynamic else 'convolutions, Linear, add, mul and cat'}, "
-            "and this model has none.",
-            hint="--int8 with --data FILE quantizes more." if dynamic else "--fp16 halves the file.",
-        )
-    result = write(programs.export(converted, programs.example_inputs(exported)), output, signature)
-    result["stayed_float"] = stayed
+    exported, wanted = programs.load(source), from_json(Quantization, settings)
+    made = _kept(exported, scheme, wanted, ranges) or _quantized(exported, scheme, wanted, ranges)
+    written: Mapping[str, Any] = signature
+    if wanted.io == "int8":
+        if scheme != "int8":
+            raise UnsupportedError(f"{scheme} has float inputs and outputs.", hint="--int8 --io int8, or --io float")
+        made.args, written = _io.to_integers(made.module, made.args, written, made.ranges)
+    result = write(programs.export(made.module, made.args), output, written)
+    result["stayed_float"] = [{"operator": layer.operator, "name": _place(layer)} for layer in made.stayed_float]
+    result["notes"] = [*made.notes, *result["notes"]]
     return result
 
 
-def _quantizer(dynamic: bool) -> Any:
-    """XNNPACK's quantizer: per-channel symmetric weights; activations by true minimum and maximum, or at run time.
-
-    Its own static default estimates ranges from a histogram, and holds every scale above 2**-12, which flattens
-    channels with small weights.
-    """
-    import torch
-    from executorch.backends.xnnpack.quantizer import xnnpack_quantizer
-    from torchao.quantization.pt2e import MinMaxObserver, PerChannelMinMaxObserver
-    from torchao.quantization.pt2e.quantizer import QuantizationSpec
-
-    quantizer = xnnpack_quantizer.XNNPACKQuantizer()
-    default = xnnpack_quantizer.get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
-    epsilon = torch.finfo(torch.float32).eps
-    weights = QuantizationSpec(
-        dtype=torch.int8,
-        quant_min=-127,
-        quant_max=127,
-        qscheme=torch.per_channel_symmetric,
-        ch_axis=0,
-        observer_or_fake_quant_ctr=PerChannelMinMaxObserver.with_args(eps=epsilon),
-    )
-    activations = QuantizationSpec(
-        dtype=torch.int8,
-        quant_min=-128,
-        quant_max=127,
-        qscheme=torch.per_tensor_affine,
-        observer_or_fake_quant_ctr=MinMaxObserver.with_args(eps=epsilon),
-    )
-    inputs = default.input_activation if dynamic else activations
-    outputs = default.output_activation if dynamic else activations
-    config = type(default)(inputs, outputs, weights, default.bias, default.is_qat)
-    if dynamic:
-        # Its dynamic convolutions fail at run time (error 0x1 on a trained CIFAR network, executorch 1.5.1).
-        return quantizer.set_operator_type(torch.ops.aten.linear.default, config)
-    return quantizer.set_global(config)
+def _kept(exported: Any, scheme: str, wanted: Quantization, ranges: str | None) -> _Quantized | None:
+    """The program as it is, where it arrived in the scheme that is asked for."""
+    found = quantized.quantized_operators(exported.module(check_guards=False))
+    kinds = {operator.activations for operator in found if operator.weight_bits}
+    if wanted.rules or kinds != {_ACTIVATIONS.get(scheme)} or any(item.weight_bits not in (0, 8) for item in found):
+        return None
+    folded = quantized.fold_weights(exported)
+    given = ranges_file.needed(ranges, scheme).chosen(wanted.method) if ranges else {}
+    notes = ["The program arrived quantized, and was kept as it is: neither its weights nor its ranges were changed."]
+    module = folded.module(check_guards=False)
+    stayed = _stayed_float(layers_of(folded), {operator.name for operator in found})
+    return _Quantized(module, programs.example_inputs(folded), stayed, given, notes)
 
 
-def _calibrate(prepared: Any, data: Feeds) -> None:
-    """Run every sample; the observers keep the widest range."""
-    import torch
+def _quantized(exported: Any, scheme: str, wanted: Quantization, ranges: str | None) -> _Quantized:
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-    with torch.no_grad():
-        for sample in data.samples():
-            prepared(*(torch.from_numpy(array.copy()) for array in sample.values()))
+    exported, notes = quantized.to_float(exported)
+    args = programs.example_inputs(exported)
+    layers = layers_of(exported)
+    schemes = _pt2e.schemes_of(layers, resolve(layers, wanted.rules, FORM), scheme)
+    given: Mapping[str, tuple[float, float]] = {}
+    if scheme == _blocks.INT4:
+        exported, names, left = _blocks.quantize(exported, schemes)
+        module = exported.module(check_guards=False)
+        if left:
+            places = ", ".join(_place(layer) for layer in layers if layer.name in left)
+            notes.append(f"{places} stayed float: 4-bit layers need an inner size that {_blocks.BLOCK} divides.")
+    else:
+        module = _pt2e.prepared(exported.module(check_guards=False), schemes)
+        names = _pt2e.quantized_names(module)
+        module(*args)  # the observers of weights and other constants see them
+        if scheme == "int8":
+            given = ranges_file.needed(ranges, scheme).chosen(wanted.method)
+            _pt2e.set_ranges(module, given)
+        module = convert_pt2e(module)
+    if not names:
+        what = "and these rules leave none to it." if wanted.rules else "and this model has none."
+        raise UnsupportedError(
+            f"{scheme} on ExecuTorch quantizes {_TAKEN[scheme]}, {what}",
+            hint="--fp16 halves the file." if scheme == "int8" else "--int8 with --data FILE quantizes more.",
+        )
+    return _Quantized(module, args, _stayed_float(layers, names), given, notes)
 
 
-def _stayed_float(module: Any) -> list[dict[str, str]]:
-    """Computing operators none of whose inputs is quantized."""
-    return [
-        {"operator": str(node.target), "name": operators.module_path(node)}
-        for node in module.graph.nodes
-        if node.op == "call_function" and _computes(str(node.target)) and not _has_quantized_input(node)
-    ]
+def _stayed_float(layers: Sequence[Layer], names: Set[str]) -> list[Layer]:
+    """Those that compute on activations and are not among the quantized ones."""
+    return [layer for layer in layers if layer.kind not in _SILENT and layer.name not in names]
 
 
-def _computes(target: str) -> bool:
-    return target.startswith("aten.") and target.split(".")[1].rstrip("_") in _COMPUTING
-
-
-def _has_quantized_input(node: Any) -> bool:
-    return any("dequantize" in str(source.target) for source in node.all_input_nodes)
-
-
-def _is_quantize(node: Any) -> bool:
-    return any(part in str(node.target) for part in _QUANTIZE)
+def _place(layer: Layer) -> str:
+    return layer.path or "(top)"
 
 
 STEPS = (
@@ -137,10 +137,15 @@ STEPS = (
         name="PT2E quantize -> ExecuTorch",
         source=TORCH_EXPORT,
         target=PTE,
-        schemes=(("float32", "int8"), ("float32", "int8-dynamic")),
+        schemes=(("float32", "int8"), ("float32", "int8-dynamic"), ("float32", "int4-weights")),
         entry="converters.executorch.quantize:quantize",
         preload=("torch", "executorch.exir"),
         packages=("executorch", "torchao"),
         extra="executorch",
+        mixes={
+            "int8": ("float32", "int8-dynamic"),
+            "int8-dynamic": ("float32",),
+            "int4-weights": ("float32", "int8-dynamic"),
+        },
     ),
 )

@@ -28,6 +28,7 @@ _UNCOUNTED = frozenset(
     """.split()
 )
 _BYTES = ("int8", "uint8")
+_WIDE = ("int16", "uint16")
 _SCALE_OUTPUT = 1  # of DynamicQuantizeLinear
 
 
@@ -35,6 +36,8 @@ def numbers_of(node: Any, graph: Graph) -> tuple[Numbers, str]:
     """What an operator computes on, and the dtype of its data (``dynamic``: quantized as it comes in)."""
     kind = node.op_type
     if kind in _MOVES or is_scaffolding(node, graph) or is_absorbed(node, graph) or _is_bias(node, graph):
+        return "none", ""
+    if kind == "Sum" and len(node.input) == 1:
         return "none", ""
     if kind == "DynamicQuantizeMatMul":
         return "integer", "dynamic"
@@ -54,6 +57,9 @@ def _plain(node: Any, graph: Graph) -> tuple[Numbers, str]:
     integers = activations_of(node, graph)
     if integers:
         return "integer", integers
+    maker = graph.produced_by(node, 0)
+    if maker is not None and maker.op_type == "DequantizeLinear" and graph.value(maker, 0).dtype in _WIDE:
+        return "float", graph.value(maker, 0).dtype  # there are no kernels of 16 bits
     dtypes = [graph.values[name].dtype for name in (*node.input, *node.output) if name in graph.values]
     for dtype in dtypes:
         if dtype.startswith(("float", "bfloat")):
@@ -76,6 +82,8 @@ def is_scaffolding(node: Any, graph: Graph) -> bool:
     """Whether a Mul or Add belongs to a dynamically quantized operator: its scales or its bias."""
     makers = [graph.produced_by(node, index) for index in range(len(node.input))]
     if node.op_type == "Mul":
+        if integers_behind(node, graph):
+            return True
         for name, maker in zip(node.input, makers, strict=True):
             if maker is None:
                 continue
@@ -88,6 +96,20 @@ def is_scaffolding(node: Any, graph: Graph) -> bool:
         scaled = any(maker and maker.op_type == "Mul" and is_scaffolding(maker, graph) for maker in makers)
         return scaled and any(_is_constant(node, index, graph) for index in range(len(node.input)))
     return False
+
+
+def integers_behind(node: Any, graph: Graph) -> str:
+    """Name of the integers that a node dequantizes: by DequantizeLinear, or stored ones by Cast and Mul.
+
+    The second way is ours for weights alone: ONNX Runtime computes it once, when it loads the file.
+    """
+    if node.op_type == "DequantizeLinear":
+        return str(node.input[0])
+    cast = graph.produced_by(node, 0) if node.op_type == "Mul" else None
+    if cast is None or cast.op_type != "Cast" or node.input[1] not in graph.constants:
+        return ""
+    constant = graph.constants.get(cast.input[0])
+    return str(cast.input[0]) if constant is not None and constant.dtype in _BYTES else ""
 
 
 def _is_constant(node: Any, index: int, graph: Graph) -> bool:

@@ -41,12 +41,15 @@ def activations_of(node: Any, graph: Graph) -> str:
     if add is not None:
         operands.append((add, 1 - _side(add, node)))
     if kind in _WEIGHTED and after is not None:
-        # A constant float bias is quantized along the way, if the output is.
-        operands = [*operands[:2], *(item for item in operands[2:] if not _is_constant(*item, graph))]
+        # Constant floats are quantized along the way, if the output is: the bias, and weights but those of a MatMul.
+        firm = 2 if node.op_type == "MatMul" else 1
+        operands = [*operands[:firm], *(item for item in operands[firm:] if not _is_constant(*item, graph))]
     makers = [graph.produced_by(each, index) for each, index in operands if _is_given(each, index)]
     if not all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers):
         return ""
     before = [_kernel_dtype(maker, maker.input[_DATA], graph) for maker in makers]
+    if kind in _WEIGHTED and _is_constant(node, 1, graph):
+        before.insert(1, "int8")
     return _dtype(makers[0], makers[0].input[_DATA], graph) if _fits(kind, before, after, node, graph) else ""
 
 

@@ -270,7 +270,7 @@ def _infer(graph: Graph) -> None:
     from converters.onnx._stand_ins import with_stand_ins
 
     guess = with_stand_ins(graph)
-    _sort(guess)
+    sort(guess)
     # What exporters stored is computed anew, as it names the batch; only foreign operators need it.
     foreign = {name for node in guess.node if node.domain not in _STANDARD for name in node.output}
     stored = [_copy(item) for item in guess.value_info]
@@ -290,7 +290,7 @@ def _infer(graph: Graph) -> None:
         graph.values[name] = Value(constant.dtype, constant.shape)
 
 
-def _sort(graph: Any) -> None:
+def sort(graph: Any) -> None:
     """Producers before consumers: inference looks at each node once, and not every tool keeps the order."""
     makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
     nodes, placed, order = list(graph.node), set[int](), list[int]()

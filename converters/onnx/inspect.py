@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ from converters.facts import Contents, OperatorFacts, assemble, float_ones, unch
 from converters.onnx import _arithmetic as arithmetic
 from converters.onnx._graph import Graph, attribute, read, value_of
 from converters.onnx._stand_ins import DATA_INPUTS
+from converters.onnx.layers import source_path
 from edgekit.types import FloatOperator, Signature, TensorSpec, to_json
 
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN")
 
 
 def inspect(path: str) -> dict[str, Any]:
@@ -38,17 +39,34 @@ def inspect(path: str) -> dict[str, Any]:
     return found
 
 
-def float_operators(path: Path) -> list[FloatOperator]:
+def float_operators(path: Path, signed_kernels: bool | None = None) -> list[FloatOperator]:
     """The operators that compute in floating point, data movement and conversions left out.
 
     In a file with QuantizeLinear and DequantizeLinear these are the ones that ONNX Runtime's CPU provider has
     no integer kernel for, or cannot fuse with their quantization.
 
+    Args:
+        path: The file.
+        signed_kernels: Whether it is for a machine with kernels of signed data (Arm); ``None`` for this machine.
+
     Raises:
         ConversionError: The file is damaged, or weights that belong to it are missing.
     """
     with unchecked_reading(path, "ONNX", "onnx"):
-        return list(float_ones(_operators(read(path))))
+        graph = read(path)
+        known = graph if signed_kernels is None else replace(graph, signed_kernels=signed_kernels)
+        return list(float_ones(_operators(known)))
+
+
+def float_weights(path: Path) -> list[FloatOperator]:
+    """The layers whose weights are stored as floats, in a file that has those of others as integers.
+
+    Raises:
+        ConversionError: The file is damaged, or weights that belong to it are missing.
+    """
+    with unchecked_reading(path, "ONNX", "onnx"):
+        operators = [item for item in _operators(read(path)) if item.operator in _WEIGHTED]
+        return [FloatOperator(item.operator, item.name) for item in operators if item.weights.startswith("float")]
 
 
 def _contents(graph: Graph) -> Contents:
@@ -98,20 +116,7 @@ def _kind(node: Any) -> str:
 
 def _source_name(node: Any) -> str:
     """The module path that torch.onnx keeps as metadata, else the node's own name."""
-    for entry in node.metadata_props:
-        if entry.key == "pkg.torch.onnx.name_scopes":
-            modules = [scope for scope in _scopes(entry.value)[:-1] if scope]  # the last is the node itself
-            if modules:
-                return modules[-1]
-    return str(node.name or (node.output[0] if node.output else ""))
-
-
-def _scopes(text: str) -> list[str]:
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return []  # metadata is free text; the node's name serves as well
-    return [str(scope) for scope in found] if isinstance(found, list) else []
+    return source_path(node) or str(node.name or (node.output[0] if node.output else ""))
 
 
 def _weights(node: Any, graph: Graph) -> list[str]:
@@ -125,8 +130,9 @@ def _weights(node: Any, graph: Graph) -> list[str]:
     for index in indices[:2] if node.op_type == "MatMulNBits" else indices:
         name = node.input[index] if index < len(node.input) else ""
         maker = graph.producers.get(name)
-        dequantized = maker is not None and maker.op_type == "DequantizeLinear"
-        name = maker.input[0] if maker is not None and dequantized else name
+        integers = arithmetic.integers_behind(maker, graph) if maker is not None else ""
+        dequantized = bool(integers)
+        name = integers or name
         constant = graph.constants.get(name)
         # Integers that nothing dequantizes are shapes and indices.
         if constant and (packed or dequantized or constant.dtype.startswith(("float", "bfloat"))):

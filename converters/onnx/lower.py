@@ -14,7 +14,14 @@ from edgekit.plugins import Step
 from edgekit.types import Signature, from_json
 
 
-def lower(source: str, output: str, scheme: str, signature: dict[str, object], calibration: str | None) -> StepResult:
+def lower(
+    source: str,
+    output: str,
+    scheme: str,
+    signature: dict[str, object],
+    ranges: str | None,
+    settings: dict[str, object],
+) -> StepResult:
     """Lower a program to a float ONNX file with the user's names.
 
     Raises:

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from converters.facts import ModelFacts
+from converters.facts import ModelFacts, layer_facts
 from converters.pytorch import user_code
 from converters.pytorch.loading import Request, open_exported
 from converters.pytorch.reading import WeightsAloneError
 from converters.torch_export import operators
 from converters.torch_export import program as programs
+from converters.torch_export.layers import layers_of
 from edgekit.errors import UsageError
 from edgekit.types import Signature, to_json
 
@@ -32,7 +33,7 @@ def inspect(path: str, model_code: str | None, trust: bool, inputs: list[str]) -
     import torch
 
     place = Path(path)
-    request = Request(place, model_code, trust, tuple(inputs), None, 0, 1, False, place.parent)
+    request = Request(place, model_code, trust, tuple(inputs), None, 0, 0, 1, False, place.parent)
     with user_code.user_imports(*user_code.folders_of(model_code, place)), torch.no_grad():
         try:
             network, exported, names = open_exported(request)
@@ -41,15 +42,17 @@ def inspect(path: str, model_code: str | None, trust: bool, inputs: list[str]) -
         run = exported.module(check_guards=False)
         outputs = programs.leaves(run(*exported.example_inputs[0], **exported.example_inputs[1]))
         macs = _macs(run, exported.example_inputs)
+        flat = programs.flatten(exported, outputs, names)
         calls = [node for node in exported.graph.nodes if node.op == "call_function" and operators.is_aten(node)]
         facts = ModelFacts(
             format="PyTorch",
             kind=str(network.kind),
-            signature=programs.flatten(exported, outputs, names).signature,
+            signature=flat.signature,
             operators=dict(Counter(str(node.target) for node in calls).most_common()),
             macs=macs,
             macs_note="convolutions, matrix products and attention, as torch counts their operations",
             notes=tuple(network.notes),
+            layers=layer_facts(layers_of(flat.module)),
             **_weights({**exported.state_dict, **exported.constants}),
         )
     return dict(to_json(facts))

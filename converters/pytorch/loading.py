@@ -17,7 +17,9 @@ from converters.pytorch import inputs as example_inputs
 from converters.pytorch import user_code
 from converters.pytorch.reading import Network, read, refuse_training_mode
 from converters.torch_export import program as programs
+from converters.torch_export import training_data
 from edgekit import feeds as feeds_files
+from edgekit import splitting
 from edgekit.data import RANDOM_SAMPLES, SEED, Dataset, bind, random_feeds
 from edgekit.errors import ConversionError, UsageError, first_line
 from edgekit.feeds import Feeds
@@ -34,6 +36,7 @@ class Request:
     inputs: tuple[str, ...]
     dataset: Dataset | None
     random_calibration: int
+    calibration_samples: int
     samples: int | None
     program: bool
     into: Path
@@ -51,6 +54,7 @@ def load_and_run(request: Request) -> dict[str, Any]:
         flat = programs.flatten(exported, outputs, names)
         chosen = _write_feeds(flat, exported, request)
         _write_reference(network, exported, flat.signature, outputs, chosen, into / "reference", path)
+        suspicion, doubts = _judge_data(exported, flat.signature, chosen, request)
         if request.program:
             args = (leaf for leaf in programs.leaves(exported.example_inputs) if isinstance(leaf, torch.Tensor))
             contiguous = tuple(leaf.detach().clone().contiguous() for leaf in args)
@@ -59,7 +63,9 @@ def load_and_run(request: Request) -> dict[str, Any]:
         "kind": str(network.kind),
         "signature": to_json(flat.signature),
         "program": str(into / "program.pt2"),
-        "notes": [*network.notes, *flat.notes],
+        "fingerprint": programs.fingerprint(flat.module),
+        "notes": [*network.notes, *flat.notes, *doubts],
+        "suspicion": suspicion,
     }
 
 
@@ -205,9 +211,10 @@ def _write_feeds(flat: programs.Flat, exported: Any, request: Request) -> Feeds:
             )
     else:
         everything = bind(request.dataset, flat.signature)
-        feeds_files.write(into / "calibration", everything)
-        count = everything.count if request.samples is None else min(request.samples, everything.count)
-        chosen = everything.take(np.linspace(0, everything.count - 1, count).round().astype(np.intp))
+        split = splitting.split(everything.count, request.calibration_samples, request.samples)
+        if request.calibration_samples:
+            feeds_files.write_some(into / "calibration", everything, split.calibration)
+        return feeds_files.write_some(into / "feeds", everything, split.check, split.words)
     feeds_files.write(into / "feeds", chosen)
     return chosen
 
@@ -244,6 +251,20 @@ def _write_reference(
             collected[place].append(outputs[index].detach().cpu().numpy())
     arrays = {spec.name: np.stack(values) for spec, values in zip(signature.outputs, collected, strict=True)}
     feeds_files.write(into, Feeds(arrays, chosen.labels, chosen.origin))
+
+
+def _judge_data(exported: Any, signature: Signature, chosen: Feeds, request: Request) -> tuple[str, list[str]]:
+    """What speaks against the data, where a user gave some: a suspicion, and notes on weaker evidence."""
+    if request.dataset is None:
+        return "", []
+    data = feeds_files.read(request.into / ("calibration" if request.calibration_samples else "feeds"))
+    count = min(data.count, training_data.SAMPLES)
+    some = data.take(np.linspace(0, data.count - 1, count).round().astype(np.intp))
+    names = [spec.name for spec in signature.inputs]
+    found = training_data.suspicion(exported, _samples(exported.example_inputs, some), names)
+    outputs = list(feeds_files.read(request.into / "reference").arrays.values())
+    doubt = training_data.untrained_scale_note(list(chosen.arrays.values()), outputs, chosen.labels)
+    return found, [doubt] if doubt and not found else []
 
 
 def _samples(example: Any, chosen: Feeds) -> Iterator[Any]:

@@ -17,6 +17,7 @@ def load(
     inputs: list[str],
     data: str | None,
     random_calibration: int,
+    calibration_samples: int,
     samples: int | None,
     program: bool,
     into: str,
@@ -24,7 +25,7 @@ def load(
     """Read a model, run it on samples for reference, and write it as a program.
 
     The contract of every source's job. It writes below ``into``: ``feeds`` (the samples), ``reference`` (the source's
-    own outputs on them), ``calibration`` (all of the data, fitted to the signature), and the program.
+    own outputs on them), ``calibration`` (where samples for it were asked for), and the program.
 
     Args:
         path: The file.
@@ -33,12 +34,14 @@ def load(
         inputs: ``--input``, as typed.
         data: Folder of an :class:`edgekit.data.Dataset`, or ``None``: then the samples are random.
         random_calibration: Number of random calibration samples, where there is no data and a user asked for that.
+        calibration_samples: How many of the data to calibrate with; as far as there are enough, ``samples`` are others.
         samples: How many to run; all of the data when ``None``.
         program: Whether to write the program.
         into: An existing folder.
 
     Returns:
-        ``kind``, ``signature``, ``program`` (path) and ``notes``.
+        ``kind``, ``signature``, ``program`` (path), ``fingerprint`` (a hash of what the program computes),
+        ``notes``, and ``suspicion`` (why the data does not look like that of training, or empty).
     """
     from converters.pytorch.loading import Request, load_and_run
     from edgekit.data import Dataset
@@ -50,6 +53,7 @@ def load(
         inputs=tuple(inputs),
         dataset=None if data is None else Dataset.open(Path(data)),
         random_calibration=random_calibration,
+        calibration_samples=calibration_samples,
         samples=samples,
         program=program,
         into=Path(into),

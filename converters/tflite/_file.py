@@ -120,6 +120,40 @@ def read(path: Path) -> Model:
     return Model(raw, subgraphs, tensors)
 
 
+def serialized(model: Any, before: bytes) -> bytes:
+    """The model as a file.
+
+    Larger files keep their buffers behind the flatbuffer, aligned, and name them by offset. They stay there; only the
+    offsets move, as the flatbuffer has grown.
+
+    Args:
+        model: ``ModelT``.
+        before: The file it was read from, for the buffers outside the flatbuffer.
+    """
+    outside = [buffer for buffer in model.buffers if buffer.offset > 1]
+    data = [before[buffer.offset : buffer.offset + buffer.size] for buffer in outside]
+    end = _aligned(len(_packed(model)))  # its length does not depend on the values of the offsets
+    for buffer, piece in zip(outside, data, strict=True):
+        buffer.offset, end = end, _aligned(end + len(piece))
+    made = bytearray(_packed(model))
+    for buffer, piece in zip(outside, data, strict=True):
+        made += bytes(buffer.offset - len(made)) + piece
+    return bytes(made)
+
+
+def _packed(model: Any) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def _aligned(offset: int) -> int:
+    """TFLite wants its buffers at multiples of 16."""
+    return -(-offset // 16) * 16
+
+
 def text(value: bytes | str | None) -> str:
     """A string of the flatbuffer."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value or ""

@@ -43,8 +43,17 @@ def float_operators(path: Path) -> list[FloatOperator]:
     Raises:
         ConversionError: The file is truncated or damaged.
     """
+    return list(float_ones(operator_facts(path)))
+
+
+def operator_facts(path: Path) -> list[OperatorFacts]:
+    """All operators, those of every subgraph.
+
+    Raises:
+        ConversionError: The file is truncated or damaged.
+    """
     with unchecked_reading(path, "TFLite", "ai-edge-litert"):
-        return list(float_ones(_operators(read(path))))
+        return _operators(read(path))
 
 
 def _contents(model: Model) -> Contents:
@@ -52,14 +61,25 @@ def _contents(model: Model) -> Contents:
     by_dtype: dict[str, int] = {}
     for tensor in stored:
         by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + tensor.stored_bytes
+    scales = _scales(model)
     dynamic_batch = any(spec.shape[:1] == (None,) for spec in _signature(model).inputs)
     return Contents(
         operators=_operators(model),
-        parameters=sum(tensor.elements for tensor in stored if tensor.is_weight),
+        parameters=sum(tensor.elements for tensor in stored if tensor.is_weight and tensor.buffer not in scales),
         weights_bytes_by_dtype=by_dtype,
         uncounted=[item.kind for item in model.subgraphs[model.entry] if is_uncounted(item.kind)],
         assumption="dynamic batch taken as 1" if dynamic_batch else "",
     )
+
+
+def _scales(model: Model) -> set[int]:
+    """Buffers of the tensors that hold a scale per block of other tensors."""
+    return {
+        tensors[item.quantization.details.scales].buffer
+        for graph, tensors in zip(model.raw.subgraphs, model.tensors, strict=True)
+        for item in graph.tensors
+        if item.quantization is not None and hasattr(item.quantization.details, "scales")
+    }
 
 
 def _signature(model: Model) -> Signature:
@@ -76,12 +96,23 @@ def _signature(model: Model) -> Signature:
         named = [(entry.tensorIndex, text(entry.name)) for entry in maps or ()]
         named.sort(key=lambda entry: order.get(entry[0], len(order)))
         pairs = named or [(index, tensors[index].name) for index in order]
-        return tuple(TensorSpec(name, tensors[index].sizes, tensors[index].dtype) for index, name in pairs)
+        return tuple(
+            TensorSpec(name, tensors[index].sizes, tensors[index].dtype, *_parameters(graph.tensors[index]))
+            for index, name in pairs
+        )
 
     return Signature(
         specs(graph.inputs, definition and definition.inputs),
         specs(graph.outputs, definition and definition.outputs),
     )
+
+
+def _parameters(tensor: Any) -> tuple[float | None, int | None]:
+    """Scale and zero point of a tensor that has one of each."""
+    found = tensor.quantization
+    if found is None or found.scale is None or len(found.scale) != 1:
+        return None, None
+    return float(found.scale[0]), int(found.zeroPoint[0]) if found.zeroPoint is not None else 0
 
 
 def _operators(model: Model) -> list[OperatorFacts]:

@@ -14,8 +14,17 @@ from edgekit.plugins import Step
 from edgekit.types import Signature, from_json
 
 
-def lower(source: str, output: str, scheme: str, signature: dict[str, object], calibration: str | None) -> StepResult:
+def lower(
+    source: str,
+    output: str,
+    scheme: str,
+    signature: dict[str, object],
+    ranges: str | None,
+    settings: dict[str, object],
+) -> StepResult:
     """Lower a program to a float TFLite file whose signature has the user's names.
+
+    The arguments are those of :class:`converters.graph.StepArguments`; ranges and settings are left alone.
 
     Raises:
         UnsupportedError: Operators without a lowering, all of them listed.

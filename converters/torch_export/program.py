@@ -6,6 +6,7 @@ ExecuTorch's XNNPACK passes cannot digest), BatchNorm in several spellings. Here
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,25 @@ def export(module: Any, args: tuple[Any, ...]) -> Any:
     import torch
 
     return torch.export.export(module, args, strict=False)
+
+
+def fingerprint(module: Any) -> str:
+    """A hash of what a graph module computes: its operators and its weights. The same in every run.
+
+    Args:
+        module: A flat one, as :func:`flatten` makes it.
+    """
+    import torch
+
+    found = hashlib.sha256()
+    for node in module.graph.nodes:
+        found.update(f"{node.op} {node.name} {node.target} {node.args} {node.kwargs}\n".encode())
+        if node.op == "get_attr":
+            value = _attribute(module, str(node.target))
+            if isinstance(value, torch.Tensor):
+                found.update(f"{value.dtype} {tuple(value.shape)}".encode())
+                found.update(memoryview(value.detach().contiguous().view(-1).view(torch.uint8).numpy()))
+    return found.hexdigest()
 
 
 def save(exported: Any, path: Path) -> None:

@@ -28,8 +28,11 @@ def progress_display(quiet: bool) -> Iterator[Progress]:
         from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
 
+        from edgekit.cli._rate import RateColumn
+
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20))
-        live = RichProgress(*columns, TaskProgressColumn(), TimeElapsedColumn(), console=Console(stderr=True))
+        rest = (TaskProgressColumn(), RateColumn(), TimeElapsedColumn())
+        live = RichProgress(*columns, *rest, console=Console(stderr=True))
         with live:
             yield Live(live)
 
@@ -55,7 +58,7 @@ class Lines:
             self.started[label] = time.monotonic()
             print(f"… {label}", file=sys.stderr, flush=True)
 
-    def advance(self, label: str, done: int, total: int) -> None:
+    def advance(self, label: str, done: int, total: int, unit: str = "") -> None:
         """Nothing: a log wants no bar."""
 
     def end(self, label: str) -> None:
@@ -79,11 +82,11 @@ class Live:
 
     def start(self, label: str) -> None:
         """A new row."""
-        self.tasks[label] = self.display.add_task(label, total=None)
+        self.tasks[label] = self.display.add_task(label, total=None, unit="")
 
-    def advance(self, label: str, done: int, total: int) -> None:
+    def advance(self, label: str, done: int, total: int, unit: str = "") -> None:
         """Fill its bar."""
-        self.display.update(self.tasks[label], completed=done, total=total)
+        self.display.update(self.tasks[label], completed=done, total=total, unit=unit)
 
     def end(self, label: str) -> None:
         """A full bar that stands still."""

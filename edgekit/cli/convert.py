@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
@@ -12,42 +10,19 @@ from edgekit import registry
 from edgekit.cli import print_json
 from edgekit.cli._options import data_option, output_options, source_options
 from edgekit.cli._progress import progress_display
+from edgekit.cli._quantization import collected, quantization_options
 
 _EPILOG = """\b
 Example:
   edgekit convert model.pt2 --to tflite
   edgekit convert model.pt --to all --int8 --fp16 --data calibration.npz
   edgekit convert weights.safetensors --model net.py:Net --input image=1,3,224,224 --to onnx
+  edgekit convert model.pt2 --to tflite --int8 --data calibration.npz --exclude 'head.*' --optimize
 
 The file's content decides what it is, not its suffix. Every result is run in its own runtime against the source
 before it gets its name; exit code 7 says that one drifted too far. `edgekit list` shows which target can do which
 scheme.
 """
-
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-_CHOSEN = "edgekit.schemes"
-
-
-def _remember(ctx: click.Context, option: click.Parameter, given: bool | tuple[str, ...]) -> None:
-    """Keep schemes in the order they were typed, whether as flags or by name."""
-    flags = {scheme.flag: scheme.name for scheme in registry.schemes().values()}
-    names = given if isinstance(given, tuple) else [flags[option.opts[0]]] * given
-    ctx.meta.setdefault(_CHOSEN, []).extend(names)
-
-
-def _scheme_options(command: _Command) -> _Command:
-    """``--quant NAME`` and a flag per scheme."""
-    schemes = registry.schemes().values()
-    for scheme in reversed([scheme for scheme in schemes if scheme.flag]):
-        command = click.option(
-            scheme.flag, is_flag=True, expose_value=False, callback=_remember,
-            help=scheme.summary[0].upper() + scheme.summary[1:] + ".",
-        )(command)  # fmt: skip
-    return click.option(
-        "--quant", multiple=True, metavar="NAME", expose_value=False, callback=_remember,
-        help=f"A scheme by name: {', '.join(scheme.name for scheme in schemes)}. Repeatable.",
-    )(command)  # fmt: skip
 
 
 @click.command(epilog=_EPILOG)
@@ -56,8 +31,8 @@ def _scheme_options(command: _Command) -> _Command:
     "--to", "to", multiple=True, required=True, type=click.Choice([*registry.targets(), "all"]),
     help="Target format. Repeatable.",
 )  # fmt: skip
-@_scheme_options
-@data_option("Samples to calibrate int8 with and to verify on; `random` for random calibration.")
+@quantization_options
+@data_option("Samples to calibrate with, and others of them to verify on; `random` for random calibration.")
 @source_options
 @click.option("-o", "--output", metavar="PATH", help="Folder, or file name for one result. Default: here.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
@@ -89,9 +64,14 @@ def command(
     from edgekit.source import SourceOptions
     from edgekit.types import to_json
 
+    chosen = collected(ctx)
     options = ConvertOptions(
-        quant=tuple(dict.fromkeys(ctx.meta[_CHOSEN])) or ("float32",),
+        quant=chosen.quant,
+        recipe=chosen.recipe,
+        quantization=chosen.quantization,
+        optimize=chosen.optimize,
         data=data,
+        calibration_samples=chosen.calibration_samples,
         output=None if output is None else Path(output),
         force=force,
         check=not no_verify,

@@ -29,19 +29,24 @@ def command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Show what is in a model file, source or converted.
+    """Show what is in a model file, source or converted, or in the ranges that a calibration kept.
 
     Inputs and outputs, operators with their counts, parameters, bytes of weights by dtype, multiply-accumulates of one
     run, what computes in float in a quantized file, and what an ExecuTorch program leaves to portable kernels. A
     converted file is read, not run; a source may need --model, --input or --trust, as in `edgekit convert`.
     """
-    from edgekit.inspect import inspect
+    from edgekit.inspect import RANGES, inspect
     from edgekit.source import SourceOptions
 
     with progress_display(quiet) as progress:
         facts = inspect(file, options=SourceOptions(model_code, trust, inputs, timeout_s), progress=progress)
     if as_json:
         print_json(facts)
+    elif facts["format"] == RANGES:
+        from edgekit.report.console import stdout_console
+        from edgekit.report.ranges_table import show as show_ranges
+
+        show_ranges(facts, stdout_console())
     else:
         from edgekit.report.console import stdout_console
         from edgekit.report.inspect_table import show

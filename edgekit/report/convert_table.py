@@ -77,10 +77,21 @@ def _remarks(report: Report) -> list[str]:
             lines.append(f"{name}: stayed float: {_listed(item.stayed_float)}")
         if item.undelegated:
             lines.append(f"{name}: not taken by the XNNPACK delegate: {_listed(item.undelegated)}")
+    lines += _calibration_lines(report)
     notes = Counter(note for item in report.artifacts for note in item.notes)
     lines += [f"note: {note}" for note in notes]
     if report.artifacts:
         lines.append(f"Verified on: {report.artifacts[0].verification.inputs}. Details: FILE.json beside each file.")
+    return lines
+
+
+def _calibration_lines(report: Report) -> list[str]:
+    """Where ranges came from, once for all files that share them."""
+    lines = []
+    for facts in dict.fromkeys(item.calibration for item in report.artifacts if item.calibration is not None):
+        again = "ranges of an earlier command, " if facts.reused else ""
+        kept = f"; edgekit inspect {facts.ranges}" if facts.ranges else ""
+        lines.append(f"Calibrated: {again}{facts.samples} samples, method {facts.method}{kept}")
     return lines
 
 

@@ -29,6 +29,8 @@ def show(facts: Mapping[str, Any], console: Console) -> None:
     console.print(grid)
     if facts["operators"]:
         console.print(_operators(facts))
+    if facts["layers"]:
+        console.print(_layers(facts["layers"]))
     for heading, found in (("Stayed float", "stayed_float"), ("Outside the delegate", "undelegated")):
         _list(heading, facts[found], console)
     for note in facts["notes"]:
@@ -66,6 +68,19 @@ def _operators(facts: Mapping[str, Any]) -> Table:
         table.add_column("on integers", justify="right")
     for operator, count in facts["operators"].items():
         table.add_row(Text(operator), str(count), *([str(integer.get(operator, "-"))] if integer else []))
+    return table
+
+
+def _layers(layers: Sequence[Mapping[str, str]]) -> Table:
+    """Layers as ``--exclude`` names them; what stands in one place stands in one line."""
+    places: dict[str, list[str]] = {}
+    for layer in layers:
+        places.setdefault(layer["path"] or "(top)", []).append(layer["kind"])
+    table = Table(title="Layers, for --exclude and recipes", title_justify="left", box=SIMPLE)
+    table.add_column("path", overflow="fold")
+    table.add_column("kinds", overflow="fold")
+    for path, kinds in places.items():
+        table.add_row(Text(path), Text(", ".join(dict.fromkeys(kinds))))
     return table
 
 

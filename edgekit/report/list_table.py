@@ -18,6 +18,11 @@ def show(found: Capabilities, console: Console) -> None:
     console.print(_schemes(found))
     for form in dict.fromkeys(way.form for way in found.ways):
         console.print(_matrix(form, found))
+    titles = {target.name: target.title for target in found.targets}
+    for line in dict.fromkeys(
+        f"{way.scheme} on {titles[way.target]}: {way.refused}" for way in found.ways if way.refused
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     absent = sorted({extra for way in found.ways if way.missing for extra in way.extras})
     if absent:
         console.print(

@@ -30,8 +30,24 @@ def match(wanted: Sequence[str], given: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
+def quantized(tensor: Tensor, array: Any) -> Any:
+    """Floats as the integers of a tensor that has a scale; beyond its range they are clipped, as a device would."""
+    import numpy as np
+
+    limits = np.iinfo(tensor["dtype"])
+    levels = np.rint(array.astype(np.float64) / tensor["scale"]) + tensor["zero_point"]
+    return np.clip(levels, limits.min, limits.max).astype(tensor["dtype"])
+
+
+def dequantized(tensor: Tensor, array: Any) -> Any:
+    """The floats that the integers of a tensor stand for; an array of a tensor without a scale as it is."""
+    if tensor["scale"] is None or array.dtype.kind not in "iu":
+        return array
+    return ((array.astype("float64") - tensor["zero_point"]) * tensor["scale"]).astype("float32")
+
+
 def fit(tensor: Tensor, name: str, array: Any) -> Any:
-    """An array as an input takes it: whole numbers in the input's own width, everything else as it is.
+    """An array as an input takes it: whole numbers in the input's own width, floats quantized where it has a scale.
 
     TFLite files take int32 where the source took int64; a value that does not fit is refused, as all else is.
 
@@ -49,6 +65,8 @@ def fit(tensor: Tensor, name: str, array: Any) -> Any:
     if array.dtype.kind in "iu" and tensor["dtype"] in ("int32", "int64") and array.dtype.name != tensor["dtype"]:
         narrowed = array.astype(tensor["dtype"])
         array = narrowed if (narrowed == array).all() else array
+    if tensor["scale"] is not None and array.dtype.kind == "f":
+        array = quantized(tensor, array)
     wanted = tensor["shape"]
     fits = len(wanted) == array.ndim and all(
         size is None or size == array.shape[axis] for axis, size in enumerate(wanted)

@@ -163,9 +163,11 @@ class Agent:
 
         model = self._loaded()
         samples = _read(feeds)
+        tensors = {item["name"]: item for item in model.outputs}
         arrays: dict[str, Array] = {}
         for index, sample in enumerate(samples.samples()):
-            outputs = {name: np.asarray(value) for name, value in model.run(self._feed(sample)).items()}
+            found = model.run(self._feed(sample))
+            outputs = {name: binding.dequantized(tensors[name], np.asarray(value)) for name, value in found.items()}
             if not arrays:
                 for name, value in outputs.items():
                     if value.dtype.kind not in "biuf":

@@ -83,7 +83,10 @@ class AgentSession:
         """Inputs and outputs as the loaded file has them."""
         loaded = self.load()
         inputs, outputs = (
-            tuple(TensorSpec(item["name"], tuple(item["shape"]), item["dtype"]) for item in loaded[side])
+            tuple(
+                TensorSpec(item["name"], tuple(item["shape"]), item["dtype"], item["scale"], item["zero_point"])
+                for item in loaded[side]
+            )
             for side in ("inputs", "outputs")
         )
         return Signature(inputs, outputs)

@@ -29,11 +29,14 @@ class Tensor(TypedDict):
         name: As the file has it.
         shape: Sizes, ``None`` for a dynamic one.
         dtype: NumPy dtype name, or the runtime's own word for a type that NumPy does not have.
+        scale, zero_point: Of an integer that stands for ``scale * (value - zero_point)``; ``None`` for a plain one.
     """
 
     name: str
     shape: list[int | None]
     dtype: str
+    scale: float | None
+    zero_point: int | None
 
 
 class Model(Protocol):

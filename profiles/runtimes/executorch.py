@@ -83,10 +83,20 @@ class _Program:
 def _tensor(name: str, meta: Any) -> Tensor:
     """Sizes are upper bounds where the program was exported with dynamic ones."""
     dtype = _DTYPES.get(int(meta.dtype()), f"ScalarType {int(meta.dtype())}")
-    return {"name": name, "shape": [int(size) for size in meta.sizes()], "dtype": dtype}
+    shape: list[int | None] = [int(size) for size in meta.sizes()]
+    return {"name": name, "shape": shape, "dtype": dtype, "scale": None, "zero_point": None}
 
 
 def _named(declared: list[Any], found: list[Tensor]) -> list[Tensor]:
     if len(declared) != len(found):
         raise ValueError(f"{SIGNATURE_METHOD} declares {len(declared)} tensors, the method itself has {len(found)}")
-    return [{"name": item["name"], "shape": list(item["shape"]), "dtype": item["dtype"]} for item in declared]
+    return [
+        {
+            "name": item["name"],
+            "shape": list(item["shape"]),
+            "dtype": item["dtype"],
+            "scale": item.get("scale"),  # older files do not have them
+            "zero_point": item.get("zero_point"),
+        }
+        for item in declared
+    ]

@@ -123,4 +123,12 @@ def _in_file_order(named: Mapping[str, Any], in_file: list[Any]) -> list[Tensor]
 def _tensor(name: str, details: Mapping[str, Any]) -> Tensor:
     sizes = details["shape_signature"] if len(details["shape_signature"]) else details["shape"]
     shape = [None if size < 0 else int(size) for size in sizes]
-    return {"name": name, "shape": shape, "dtype": details["dtype"].__name__}
+    scale, zero_point = details["quantization"]
+    scaled = scale != 0.0  # what the interpreter says of tensors without quantization
+    return {
+        "name": name,
+        "shape": shape,
+        "dtype": details["dtype"].__name__,
+        "scale": float(scale) if scaled else None,
+        "zero_point": int(zero_point) if scaled else None,
+    }

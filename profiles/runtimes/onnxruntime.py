@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,9 @@ TARGET = "onnx"
 PACKAGES = ("numpy", "onnxruntime")
 EXTRA = "onnx"
 DISTRIBUTION = "onnxruntime"
+
+BORDERS_KEY = "edgekit_io"
+"""Metadata of files that edgekit wrote with integer inputs and outputs: name to ``scale`` and ``zero_point``."""
 
 _DTYPES = {
     "float": "float32", "double": "float64", "float16": "float16", "bool": "bool",
@@ -49,8 +53,9 @@ def load(path: str, threads: int) -> Model:
 class _Session:
     def __init__(self, session: Any) -> None:
         self.session = session
-        self.inputs = [_tensor(item) for item in session.get_inputs()]
-        self.outputs = [_tensor(item) for item in session.get_outputs()]
+        scales = json.loads(session.get_modelmeta().custom_metadata_map.get(BORDERS_KEY, "{}"))
+        self.inputs = [_tensor(item, scales) for item in session.get_inputs()]
+        self.outputs = [_tensor(item, scales) for item in session.get_outputs()]
         self.names = [item["name"] for item in self.outputs]
         self.notes: list[str] = []
 
@@ -64,7 +69,14 @@ class _Session:
         return []
 
 
-def _tensor(item: Any) -> Tensor:
+def _tensor(item: Any, scales: Mapping[str, Any]) -> Tensor:
     kind = item.type[len("tensor(") : -1] if item.type.startswith("tensor(") else item.type
     shape = [size if isinstance(size, int) else None for size in item.shape or ()]
-    return {"name": item.name, "shape": shape, "dtype": _DTYPES.get(kind, item.type)}
+    scaled = scales.get(item.name, {})
+    return {
+        "name": item.name,
+        "shape": shape,
+        "dtype": _DTYPES.get(kind, item.type),
+        "scale": scaled.get("scale"),
+        "zero_point": scaled.get("zero_point"),
+    }

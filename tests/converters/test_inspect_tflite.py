@@ -135,7 +135,8 @@ def test_rows_behind_a_dynamic_batch_are_counted(tmp_path: Path) -> None:
     facts = inspect(str(file.write(tmp_path / "m.tflite", [x], [y])))
     assert facts["macs"] == 12 * 16 * 32
     assert facts["macs_note"] == "dynamic batch taken as 1"
-    assert facts["signature"]["inputs"] == ({"name": "x", "shape": (None, 12, 16), "dtype": "float32"},)
+    plain = {"dtype": "float32", "scale": None, "zero_point": None}
+    assert facts["signature"]["inputs"] == ({"name": "x", "shape": (None, 12, 16), **plain},)
 
 
 def test_a_dynamic_length_has_no_macs(tmp_path: Path) -> None:

@@ -4,8 +4,14 @@ Written from the descriptions there; the parameter names are those of the weight
 without arguments, as ``edgekit convert --model tests/models/networks.py:resnet20`` wants it. Needs torch.
 """
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - what everybody calls it
+
+_SPREAD = 0.2
+"""Of the logarithms of BatchNorm's random scales, and of its shifts."""
 
 
 class BasicBlock(nn.Module):
@@ -157,3 +163,107 @@ def winml_iris() -> nn.Module:
 def nxp_cifar() -> nn.Module:
     """The CIFAR-10 network of ``executorch_nxp_cifar``."""
     return NxpCifar()
+
+
+class Separable(nn.Sequential):
+    """A 3x3 depthwise convolution and a 1x1 one, each with BatchNorm and ReLU (Howard et al. 2017)."""
+
+    def __init__(self, planes_in: int, planes: int, stride: int) -> None:
+        super().__init__(
+            nn.Conv2d(planes_in, planes_in, 3, stride, padding=1, groups=planes_in, bias=False),
+            nn.BatchNorm2d(planes_in),
+            nn.ReLU(),
+            nn.Conv2d(planes_in, planes, 1, bias=False),
+            nn.BatchNorm2d(planes),
+            nn.ReLU(),
+        )
+
+
+class InvertedResidual(nn.Module):
+    """1x1 up, 3x3 depthwise, 1x1 down without activation, and a shortcut (Sandler et al. 2018)."""
+
+    def __init__(self, planes_in: int, planes: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = planes_in * expansion
+        self.up = nn.Conv2d(planes_in, inner, 1, bias=False)
+        self.bn_up = nn.BatchNorm2d(inner)
+        self.depthwise = nn.Conv2d(inner, inner, 3, stride, padding=1, groups=inner, bias=False)
+        self.bn_depthwise = nn.BatchNorm2d(inner)
+        self.down = nn.Conv2d(inner, planes, 1, bias=False)
+        self.bn_down = nn.BatchNorm2d(planes)
+        self.residual = stride == 1 and planes_in == planes
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self.bn_up(self.up(x)))
+        y = F.relu6(self.bn_depthwise(self.depthwise(y)))
+        y = self.bn_down(self.down(y))
+        return x + y if self.residual else y
+
+
+class SmallMobileNetV1(nn.Module):
+    """MobileNetV1 for 64x64 pictures, with a quarter of the width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        widths = ((16, 32, 1), (32, 64, 2), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1))
+        self.blocks = nn.Sequential(*(Separable(*width) for width in widths))
+        self.classifier = nn.Linear(256, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.classifier(self.blocks(self.stem(image)).mean((2, 3)))
+
+
+class SmallMobileNetV2(nn.Module):
+    """MobileNetV2 for 64x64 pictures: inverted residuals with ReLU6."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
+        shapes = ((16, 16, 1, 1), (16, 24, 2, 6), (24, 24, 1, 6), (24, 40, 2, 6), (40, 40, 1, 6), (40, 64, 2, 6))
+        self.blocks = nn.Sequential(*(InvertedResidual(*shape) for shape in (*shapes, (64, 64, 1, 6))))
+        self.head = nn.Sequential(nn.Conv2d(64, 256, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU6())
+        self.classifier = nn.Linear(256, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.classifier(self.head(self.blocks(self.stem(image))).mean((2, 3)))
+
+
+def mobilenet_v1() -> nn.Module:
+    """A depthwise network with ReLU, 3x64x64."""
+    return SmallMobileNetV1()
+
+
+def mobilenet_v2() -> nn.Module:
+    """A depthwise network with ReLU6 and shortcuts, 3x64x64."""
+    return SmallMobileNetV2()
+
+
+def re_estimate(network: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+    """Replace the statistics of each BatchNorm by those of some inputs, in place; in eval mode afterwards."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # plain average over the batches
+    network.train()
+    with torch.no_grad():
+        for batch in batches:
+            network(batch)
+    return network.eval()
+
+
+def with_statistics(network: nn.Module, image_size: int = 64, seed: int = 0) -> nn.Module:
+    """Random weights that let the input through to the output, in place; in eval mode afterwards.
+
+    With the statistics that BatchNorm starts with, each layer of a random network shrinks what it is given, and the
+    outputs are all the same. Its scales differ from channel to channel, as they do after training.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            fan_in = module.weight[0].numel()
+            module.weight.data = torch.randn(module.weight.shape, generator=generator) * (2 / fan_in) ** 0.5
+        elif isinstance(module, nn.BatchNorm2d):
+            module.weight.data = torch.exp(_SPREAD * torch.randn(module.weight.shape, generator=generator))
+            module.bias.data = _SPREAD * torch.randn(module.bias.shape, generator=generator)
+    return re_estimate(network, (torch.randn(16, 3, image_size, image_size, generator=generator) for _ in range(8)))

@@ -1,0 +1,141 @@
+"""The float file as both calibration and quantization use it, so that their tensors have the same names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from converters.layers import Layer, resolve
+from converters.onnx.layers import SCOPES, layers_of, names_of, nodes_of
+from edgekit.errors import ConversionError
+from edgekit.types import Rule
+
+
+def prepare(source: str, into: str) -> str:
+    """Fuse what ONNX Runtime's basic optimizer fuses, infer shapes, and give every node a name.
+
+    Args:
+        source: Path of a float ONNX file.
+        into: Path to write.
+
+    Returns:
+        ``into``.
+
+    Raises:
+        ConversionError: The file cannot be optimized.
+    """
+    import onnx
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    model = loaded(source)
+    before = type(model)()
+    before.CopyFrom(model)
+    try:
+        quant_pre_process(model, into)
+    except Exception as error:  # symbolic shape inference raises plain exceptions
+        raise ConversionError(f"ONNX Runtime's quantization pre-processing: {error}") from error
+    prepared = onnx.load(into)
+    name_nodes(prepared)
+    _restore_paths(before, prepared)
+    onnx.save(prepared, into)
+    return into
+
+
+def loaded(path: str) -> Any:
+    """A model whose functions are inlined and whose weights no caller can override."""
+    import onnx
+    from onnx import inliner
+
+    model = onnx.load(path)
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    stored = {item.name for item in model.graph.initializer}
+    inputs = [item for item in model.graph.input if item.name not in stored]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    return model
+
+
+def name_nodes(model: Any) -> None:
+    """Give each node the name that :class:`converters.layers.Layer` knows it by: unique, and never empty."""
+    for node, name in zip(model.graph.node, names_of(model.graph.node), strict=True):
+        node.name = name
+
+
+def node_schemes(source: str, prepared: Any, rules: Sequence[Rule], default: str) -> dict[str, str]:
+    """The scheme of each node of a prepared model.
+
+    Rules are resolved on the layers of the file as it came, which are those a user sees. A prepared node may stand for
+    several of them; then the ones with weights decide.
+
+    Args:
+        source: Path of the float file.
+        prepared: What :func:`prepare` made of it.
+        rules: In order.
+        default: Scheme of the nodes that no rule matches.
+
+    Returns:
+        Node name to scheme.
+
+    Raises:
+        UsageError: A rule matches nothing.
+    """
+    if not rules:
+        return {node.name: default for node in prepared.graph.node}
+    model = loaded(source)
+    layers = layers_of(model)
+    chosen = resolve(layers, rules, "ONNX")
+    origins = _origins(model, layers, prepared)
+    return {name: _decided(places, layers, chosen) or default for name, places in origins.items()}
+
+
+def _decided(places: Sequence[int], layers: Sequence[Layer], chosen: Sequence[str | None]) -> str | None:
+    weighted = [place for place in places if layers[place].weighted]
+    return next((chosen[place] for place in weighted or places if chosen[place]), None)
+
+
+def _origins(model: Any, layers: Sequence[Layer], prepared: Any) -> dict[str, list[int]]:
+    """Of each prepared node the layers it computes: those between its output and the tensors that still exist.
+
+    A node whose output is new is part of a layer that was taken apart: the one its result goes to.
+    """
+    places = {layer.name: place for place, layer in enumerate(layers)}
+    makers = {name: node for node in nodes_of(model) for name in node.output if name}
+    kept = {name for node in prepared.graph.node for name in (*node.input, *node.output)}
+    readers = {name: node.name for node in reversed(prepared.graph.node) for name in node.input}
+    found: dict[str, list[int]] = {}
+    for node in reversed(prepared.graph.node):
+        todo, seen = [makers[name] for name in node.output if name in makers], set[str]()
+        while todo:
+            origin = todo.pop()
+            if origin.name not in seen:
+                seen.add(origin.name)
+                todo += [makers[name] for name in origin.input if name not in kept and name in makers]
+        found[node.name] = sorted(places[name] for name in seen if name in places)
+        if not seen:
+            after = next((readers[name] for name in node.output if name in readers), "")
+            found[node.name] = found.get(after, [])
+    return found
+
+
+def _restore_paths(model: Any, prepared: Any) -> None:
+    """Give nodes that the optimizer made the module paths of what they stand for, where torch.onnx puts them."""
+    layers = layers_of(model)
+    origins = _origins(model, layers, prepared)
+    for node in prepared.graph.node:
+        paths = dict.fromkeys(layers[place].path for place in origins[node.name])
+        if paths and not node.metadata_props:
+            entry = node.metadata_props.add()
+            entry.key, entry.value = SCOPES, repr(["", "+".join(paths), node.name])
+
+
+def threads() -> int:
+    """How many threads the command gave this job."""
+    return int(os.environ.get("OMP_NUM_THREADS", "1"))
+
+
+def remove(path: str) -> None:
+    """Delete a prepared file: it is as large as the model."""
+    Path(path).unlink(missing_ok=True)

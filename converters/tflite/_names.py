@@ -1,0 +1,56 @@
+"""Names that tell the tensors of a TFLite file apart: calibration and quantization go by them.
+
+A file may repeat a name or leave it empty; runtimes go by index. LiteRT's quantizer goes by name, and refuses such
+files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from converters.tflite._file import Model, serialized
+
+
+def distinct(model: Model) -> list[list[str]]:
+    """A name for each tensor, by subgraph and index: its own where that is the first of its kind in the file."""
+    own = [[tensor.name for tensor in tensors] for tensors in model.tensors]
+    taken = {name for names in own for name in names}
+    seen: set[str] = set()
+    found = []
+    for subgraph, names in enumerate(own):
+        apart = []
+        for index, name in enumerate(names):
+            if not name or name in seen:
+                name = f"{name or 'tensor'}#{subgraph}.{index}"
+                while name in taken:
+                    name += "#"
+                taken.add(name)
+            seen.add(name)
+            apart.append(name)
+        found.append(apart)
+    return found
+
+
+def activations(model: Model) -> dict[int, str]:
+    """Index to name of the float tensors of the entry subgraph that have no content before a run.
+
+    Those of other subgraphs (bodies of loops and composites) cannot be read after a run; what computes on them stays
+    float.
+    """
+    names = distinct(model)[model.entry]
+    return {
+        tensor.index: names[tensor.index]
+        for tensor in model.tensors[model.entry]
+        if tensor.is_float and not tensor.stored_bytes
+    }
+
+
+def renamed(path: Path, model: Model) -> str | bytes:
+    """The file with :func:`distinct` names: its path where they are its own, else its content."""
+    names = distinct(model)
+    if names == [[tensor.name for tensor in tensors] for tensors in model.tensors]:
+        return str(path)
+    for graph, apart in zip(model.raw.subgraphs, names, strict=True):
+        for tensor, name in zip(graph.tensors, apart, strict=True):
+            tensor.name = name.encode()
+    return serialized(model.raw, path.read_bytes())

@@ -1,0 +1,167 @@
+"""What a conversion will make: schemes, a way for each file, and what cannot be had, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgekit import data as data_files
+from edgekit import registry
+from edgekit.errors import EdgekitError, UnsupportedError, UsageError
+from edgekit.plugins import Edge, Node, Source, Target
+from edgekit.progress import Progress
+from edgekit.publish import Destination
+from edgekit.recipes import Recipe
+from edgekit.types import Failure, Scheme
+
+
+@dataclass
+class Wanted:
+    """One artifact on its way.
+
+    Attributes:
+        target, recipe: What it will be.
+        scheme: The recipe's.
+        edges: The way from the source's form, in order.
+        destination: Its final place, once that is known.
+    """
+
+    target: Target
+    recipe: Recipe
+    scheme: Scheme
+    edges: list[Edge]
+    destination: Destination | None = None
+
+    @property
+    def last(self) -> Node:
+        """The node that is the artifact."""
+        return self.edges[-1].target
+
+    @property
+    def quantized(self) -> bool:
+        """Whether its weights or activations have 8 bits or fewer."""
+        return self.scheme.weight_bits < 16
+
+
+def without_data(recipes: Sequence[Recipe], data: str | None, progress: Progress) -> list[Recipe]:
+    """The recipes that can be followed with this data: int8 without any becomes int8-dynamic, and that is said.
+
+    Raises:
+        UsageError: Another scheme needs calibration data, and there is none.
+    """
+    known = registry.schemes()
+    chosen: list[Recipe] = []
+    for recipe in recipes:
+        scheme, kept = known[recipe.scheme], recipe
+        if scheme.needs_calibration and data is None:
+            if recipe.scheme != "int8":
+                raise UsageError(
+                    f"--{recipe.scheme} takes its ranges from data, and there is none.",
+                    hint="--data FILE with 100 or more real, preprocessed samples",
+                )
+            progress.say(
+                f"--{recipe.scheme} without --data makes int8-dynamic: 8-bit weights, activations quantized at run "
+                "time. For static int8 add --data FILE with 100 or more real, preprocessed samples."
+            )
+            kept = Recipe("int8-dynamic", recipe.quantization, recipe.optimize)
+        if kept not in chosen:
+            chosen.append(kept)
+    if data == data_files.RANDOM and any(known[recipe.scheme].needs_calibration for recipe in chosen):
+        progress.say(
+            "WARNING: --data random. The int8 ranges will come from random numbers, not from your data. "
+            "Such a file is for size and speed alone; its accuracy means nothing."
+        )
+    return chosen
+
+
+def plan(source: Source, to: Sequence[str], recipes: Sequence[Recipe]) -> tuple[list[Wanted], list[Failure]]:
+    """A way for each artifact; what has none, or lacks a package, is a failure.
+
+    Raises:
+        EdgekitError: The first failure, when nothing is left to do.
+    """
+    wanted: list[Wanted] = []
+    failures: list[Failure] = []
+    first: EdgekitError | None = None
+    for name in dict.fromkeys(to):
+        target = registry.targets()[name]
+        for recipe in recipes:
+            try:
+                wanted.append(_way(source, target, recipe))
+            except EdgekitError as error:
+                first = first or error
+                failures.append(failure(f"{name} {recipe.scheme}", error))
+    if not wanted and first is not None:
+        raise first
+    return wanted, failures
+
+
+def failure(what: str, error: EdgekitError) -> Failure:
+    """An error as part of a report."""
+    return Failure(what, type(error).__name__, error.exit_code, error.message, error.hint, error.log)
+
+
+def _way(source: Source, target: Target, recipe: Recipe) -> Wanted:
+    find = registry.function("converters.graph:plan")
+    scheme = registry.schemes()[recipe.scheme]
+    edges: list[Edge] | None = find(Node(source.form), Node(target.form, scheme.name), registry.steps())
+    if edges is None:
+        raise _impossible(source, target, scheme)
+    for edge in edges:
+        registry.require(edge.step.packages, edge.step.extra, f"Converting to {target.title}")
+    runtime = registry.runtimes()[target.runtime]
+    registry.require(runtime.PACKAGES, runtime.EXTRA, f"Checking {target.title} files")
+    wanted = Wanted(target, recipe, scheme, edges)
+    if wanted.quantized:
+        _check_settings(wanted)
+    return wanted
+
+
+def _check_settings(wanted: Wanted) -> None:
+    """Refuse rules and borders that the quantizing step cannot do.
+
+    Raises:
+        UnsupportedError: Names what it can.
+    """
+    target, scheme, settings = wanted.target, wanted.scheme, wanted.recipe.quantization
+    mixes = next((edge.step.mixes for edge in wanted.edges if scheme.name in edge.step.mixes), {})
+    possible = mixes.get(scheme.name, ())
+    for rule in settings.rules:
+        if rule.scheme not in possible and rule.scheme != scheme.name:
+            raise UnsupportedError(
+                f"In {scheme.name} files of {target.title} a layer cannot be {rule.scheme} ({rule.match!r}).",
+                hint=f"Possible for single layers: {', '.join(possible)}."
+                if possible
+                else f"Its {scheme.name} takes no exceptions; try --int8.",
+            )
+    if settings.io != "float" and scheme.activations != "static":
+        raise UnsupportedError(
+            f"--io {settings.io}: {scheme.name} computes between float inputs and outputs.",
+            hint=f"--int8 --data FILE --io {settings.io}",
+        )
+
+
+def _impossible(source: Source, target: Target, scheme: Scheme) -> UnsupportedError:
+    """Names the nearest schemes that this target can do."""
+    find = registry.function("converters.graph:plan")
+    possible = [
+        other
+        for other in registry.schemes().values()
+        if find(Node(source.form), Node(target.form, other.name), registry.steps()) is not None
+    ]
+    nearest = sorted(
+        possible,
+        key=lambda other: (
+            abs(other.weight_bits - scheme.weight_bits),
+            abs(other.activation_bits - scheme.activation_bits),
+            other.needs_calibration != scheme.needs_calibration,
+        ),
+    )
+    if not nearest:
+        return UnsupportedError(f"There is no way from {source.title} to {target.title}.", hint="edgekit list")
+    names = ", ".join(other.name for other in nearest)
+    reason = target.refused.get(scheme.name, "")
+    return UnsupportedError(
+        f"{scheme.name} is not possible on {target.title}" + (f": {reason}" if reason else "."),
+        hint=f"Nearest first: --quant {names}   (edgekit list)",
+    )

@@ -94,12 +94,17 @@ def all_cases(shared: Path, scratch: Path, one_form: bool = False) -> list[Case]
     return found
 
 
-def depthwise_cases(shared: Path) -> list[Case]:
-    """Depthwise networks, without labels; they are trained the first time."""
-    if not shared.is_dir():
+def depthwise_cases(shared: Path, names: list[str]) -> list[Case]:
+    """Depthwise networks, without labels; they are trained the first time.
+
+    Args:
+        shared: The folder of shared models.
+        names: Of ``_depthwise.NAMES``.
+    """
+    if not names or not shared.is_dir():
         return []
     train, (check, _) = depthwise.images(shared)
-    return [_unlabelled(name, depthwise.weights(name, train), train[0][::5], check) for name in depthwise.NAMES]
+    return [_unlabelled(name, depthwise.weights(name, train), train[0][::5], check) for name in names]
 
 
 def _unlabelled(name: str, path: Path, calibration: Any, check: Any) -> Case:

@@ -15,7 +15,6 @@ top-1 within 0.5 percentage points of float on sets of 1000 samples or more. Two
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import _depthwise as depthwise
 import numpy as np
 from _cases import ROOT, Case, all_cases, depthwise_cases, unlike
 from _measure import EDGEKIT
@@ -141,10 +141,10 @@ class Bench:
             for item in report.get("artifacts", ()):
                 files[item["target"], maker] = Path(item["path"])
                 used = (item.get("calibration") or {}).get("samples", used)
-            reasons = {item.get("what", "").split()[0]: item["message"] for item in report.get("failures", ()) if item}
+            reasons = {item.get("what", "").partition(" ")[0]: item["message"] for item in report.get("failures", ())}
             for target in SUFFIXES:
                 if (target, maker) not in files:
-                    self.missing[target, maker] = reasons.get(target) or f"exit code {code}: {said.strip()[-300:]}"
+                    self.missing[target, maker] = reasons.get(target) or reasons.get("") or f"exit code {code}: {said.strip()[-300:]}"
         return files, used
 
     def _export(self) -> None:
@@ -274,6 +274,11 @@ def judge_all(rows: list[Row]) -> list[str]:
     return findings
 
 
+def is_wanted(name: str, only: list[str] | None) -> bool:
+    """Whether ``--only`` leaves a case in."""
+    return not only or name.startswith(tuple(only))
+
+
 def line(row: Row) -> str:
     """A row of the table."""
     makers = ("peer", "edgekit", "optimized")
@@ -307,9 +312,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="edgekit-quantization-") as name:
         scratch = Path(name)
         shared = options.models.resolve()
-        for case in itertools.chain(all_cases(shared, scratch, one_form=True), depthwise_cases(shared)):
-            if options.only and not case.name.startswith(tuple(options.only)):
-                continue
+        wanted = [case for case in all_cases(shared, scratch, one_form=True) if is_wanted(case.name, options.only)]
+        names = [item for item in depthwise.NAMES if is_wanted(item, options.only)]
+        for case in (*wanted, *depthwise_cases(shared, names)):
             folder = scratch / f"of-{case.name}"
             folder.mkdir()
             made = Bench(case, folder, options).rows()

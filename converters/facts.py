@@ -50,11 +50,12 @@ class OperatorFacts:
     def scheme(self) -> str:
         """Its scheme, in the words of :mod:`converters.schemes`; empty for operators that show none."""
         if self.computes == "integer":
-            if self.activations == "dynamic":
-                return f"{self.weights}-dynamic"
+            if self.activations == "dynamic":  # with 4 bits, the weights are what the scheme is about
+                return "int8-dynamic" if self.weights == "int8" else f"{self.weights}-weights"
             return "int16x8" if self.activations == "int16" else "int8"
         if self.computes == "float" and self.weights.startswith(("int", "uint")):
-            return f"{self.weights}-weights"
+            # Rounded to 16 bits on its way, even where the runtime computes in float between.
+            return "int16x8" if self.activations == "int16" else f"{self.weights}-weights"
         return self.weights if self.computes == "float" else ""
 
 

@@ -27,11 +27,13 @@ class Feeds:
         arrays: Name to array of shape ``(samples, *shape)``, in the order of the signature.
         labels: ``(samples, batch)`` integers, or ``None``.
         origin: Where the samples came from, in words.
+        places: Place of each sample in the data it was drawn from; ``None`` where nothing was drawn.
     """
 
     arrays: Mapping[str, Array]
     labels: Array | None = None
     origin: str = ""
+    places: Array | None = None
 
     @property
     def count(self) -> int:
@@ -87,6 +89,7 @@ def write_some(folder: Path, feeds: Feeds, indices: npt.NDArray[np.intp], origin
         np.save(folder / "labels.npy", feeds.labels[indices], allow_pickle=False)
     default = "{origin}" if len(indices) == feeds.count else "{count} of {origin}"
     words = (origin or default).format(count=len(indices), origin=feeds.origin)
+    np.save(folder / "places.npy", indices, allow_pickle=False)
     _write_manifest(folder, feeds.arrays, feeds.labels is not None, words)
     return read(folder)
 
@@ -121,7 +124,8 @@ def read(folder: Path) -> Feeds:
     manifest = json.loads((folder / "manifest.json").read_text())
     arrays = {entry["name"]: _open(folder / entry["file"]) for entry in manifest["tensors"]}
     labels = _open(folder / "labels.npy") if manifest["labels"] else None
-    return Feeds(arrays, labels, manifest["origin"])
+    places = folder / "places.npy"
+    return Feeds(arrays, labels, manifest["origin"], _open(places) if places.exists() else None)
 
 
 def _open(path: Path) -> Array:

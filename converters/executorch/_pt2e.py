@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from converters.layers import MOVES, Layer
+from converters.torch_export import operators
 from converters.torch_export.layers import constant_nodes, kind_of
 from edgekit.errors import ConversionError
 
@@ -14,7 +15,9 @@ Range = tuple[float, float]
 INT8, DYNAMIC, FLOAT = "int8", "int8-dynamic", "float32"
 LEAST, MOST = -128, 127
 _CLIPS = ("relu", "clamp")
+_AVERAGES = ("mean", "avg_pool")
 _PASSING = MOVES | {"max_pool", *_CLIPS}
+_FUSED = ("add", "sub", "mul", "elu", "mean", "adaptive_avg_pool2d")
 _WEIGHTED = ("conv", "depthwise_conv", "conv_transpose", "linear")
 
 
@@ -53,6 +56,22 @@ def quantized_names(module: Any) -> set[str]:
         if annotation is not None and (annotation.input_qspec_map or annotation.output_qspec):
             found.add(node.name)
     return found
+
+
+def fused_names(module: Any) -> set[str]:
+    """Names of the operators of a converted module that XNNPACK computes on integers because of their neighbours.
+
+    It takes a float operator between conversions for an integer one, whatever the quantizer left float.
+    """
+    return {
+        node.name
+        for node in module.graph.nodes
+        if node.op == "call_function"
+        and operators.is_aten(node)
+        and str(node.target).split(".")[1] in _FUSED
+        and all("dequantize_per_tensor.default" in str(source.target) for source in node.all_input_nodes)
+        and all("quantize_per_tensor.default" in str(user.target) for user in node.users)
+    }
 
 
 def prepared(module: Any, schemes: Mapping[str, str]) -> Any:
@@ -198,8 +217,6 @@ def _quantizer(schemes: Mapping[str, str]) -> Any:
     """
     import torch
     from executorch.backends.xnnpack.quantizer import xnnpack_quantizer
-    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer_utils import propagate_annotation
-    from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY, QuantizationAnnotation
 
     def is_in(scheme: str) -> Any:
         # Patterns hold weights and biases too, which have no scheme.
@@ -211,14 +228,38 @@ def _quantizer(schemes: Mapping[str, str]) -> Any:
             linear = torch.ops.aten.linear.default
             self._annotate_all_patterns(model, _config(dynamic=True), is_in(DYNAMIC), linear)
             self._annotate_all_patterns(model, _config(dynamic=False), is_in(INT8))
-            for node in model.graph.nodes:
-                # What follows an integer operator would become one too (pooling, flatten, clipping).
-                if schemes.get(node.name, INT8) != INT8 and Q_ANNOTATION_KEY not in node.meta:
-                    node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(_annotated=True)
-            propagate_annotation(model)
+            _spread(model, schemes)
             return model
 
     return Quantizer()
+
+
+def _spread(model: Any, schemes: Mapping[str, str]) -> None:
+    """Let what follows an integer operator be one too, where XNNPACK can: pooling, clips, moves of data.
+
+    ExecuTorch's own pass does so whatever is to stay float, and gives averages the scale of what they average, which
+    is several times too coarse.
+    """
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer_utils import _is_share_obs_or_fq_op
+    from torchao.quantization.pt2e.quantizer import SharedQuantizationSpec
+    from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY, QuantizationAnnotation
+
+    for node in model.graph.nodes:
+        if node.op != "call_function" or not _is_share_obs_or_fq_op(node.target):
+            continue
+        averages = kind_of(node) in _AVERAGES
+        if averages:
+            node.meta.pop(Q_ANNOTATION_KEY, None)
+        before = node.args[0].meta.get(Q_ANNOTATION_KEY)
+        given = before is not None and before.output_qspec
+        if not given or Q_ANNOTATION_KEY in node.meta or schemes.get(node.name, INT8) != INT8:
+            continue
+        shared = SharedQuantizationSpec(node.args[0])
+        node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation(
+            input_qspec_map={node.args[0]: shared},
+            output_qspec=_config(dynamic=False).output_activation if averages else shared,
+            _annotated=True,
+        )
 
 
 def _config(dynamic: bool) -> Any:

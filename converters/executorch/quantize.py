@@ -41,7 +41,8 @@ class _Quantized:
 
     module: Any
     args: tuple[Any, ...]
-    stayed_float: list[Layer]
+    layers: list[Layer]
+    names: Set[str]  # of those of them that are quantized
     ranges: Mapping[str, tuple[float, float]]
     notes: list[str]
 
@@ -73,7 +74,7 @@ def quantize(
             raise UnsupportedError(f"{scheme} has float inputs and outputs.", hint="--int8 --io int8, or --io float")
         made.args, written = _io.to_integers(made.module, made.args, written, made.ranges)
     result = write(programs.export(made.module, made.args), output, written)
-    result["stayed_float"] = [{"operator": layer.operator, "name": _place(layer)} for layer in made.stayed_float]
+    result["stayed_float"] = _stayed_float(made, result["undelegated"])
     result["notes"] = [*made.notes, *result["notes"]]
     return result
 
@@ -88,8 +89,8 @@ def _kept(exported: Any, scheme: str, wanted: Quantization, ranges: str | None) 
     given = ranges_file.needed(ranges, scheme).chosen(wanted.method) if ranges else {}
     notes = ["The program arrived quantized, and was kept as it is: neither its weights nor its ranges were changed."]
     module = folded.module(check_guards=False)
-    stayed = _stayed_float(layers_of(folded), {operator.name for operator in found})
-    return _Quantized(module, programs.example_inputs(folded), stayed, given, notes)
+    names = {operator.name for operator in found}
+    return _Quantized(module, programs.example_inputs(folded), layers_of(folded), names, given, notes)
 
 
 def _quantized(exported: Any, scheme: str, wanted: Quantization, ranges: str | None) -> _Quantized:
@@ -114,18 +115,29 @@ def _quantized(exported: Any, scheme: str, wanted: Quantization, ranges: str | N
             given = ranges_file.needed(ranges, scheme).chosen(wanted.method)
             _pt2e.set_ranges(module, given)
         module = convert_pt2e(module)
+        fused = _pt2e.fused_names(module) - names
+        if asked := [layer for layer in layers if layer.name in fused and schemes[layer.name] == "float32"]:
+            places = ", ".join(f"{layer.kind} at {_place(layer)}" for layer in asked)
+            notes.append(f"{places} lies between 8-bit layers, so XNNPACK computes it in 8 bits all the same.")
+        names |= fused
     if not names:
         what = "and these rules leave none to it." if wanted.rules else "and this model has none."
         raise UnsupportedError(
             f"{scheme} on ExecuTorch quantizes {_TAKEN[scheme]}, {what}",
             hint="--fp16 halves the file." if scheme == "int8" else "--int8 with --data FILE quantizes more.",
         )
-    return _Quantized(module, args, _stayed_float(layers, names), given, notes)
+    return _Quantized(module, args, layers, names, given, notes)
 
 
-def _stayed_float(layers: Sequence[Layer], names: Set[str]) -> list[Layer]:
-    """Those that compute on activations and are not among the quantized ones."""
-    return [layer for layer in layers if layer.kind not in _SILENT and layer.name not in names]
+def _stayed_float(made: _Quantized, undelegated: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """What computes on float activations: what was not quantized, and what runs outside the delegate after all."""
+    outside = {(item["operator"], item["name"]) for item in undelegated}
+    return [
+        {"operator": layer.operator, "name": _place(layer)}
+        for layer in made.layers
+        if layer.kind not in _SILENT
+        and (layer.name not in made.names or (layer.operator, _place(layer)) in outside)
+    ]
 
 
 def _place(layer: Layer) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from converters.layers import Layer, resolve
 from converters.onnx.layers import SCOPES, layers_of, names_of, nodes_of
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, first_line
 from edgekit.types import Rule
+
+_PER_CHANNEL_OPSET = 13
+_BIAS = 2
 
 
 def prepare(source: str, into: str) -> str:
@@ -30,17 +34,45 @@ def prepare(source: str, into: str) -> str:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     model = loaded(source)
+    name_nodes(model)
     before = type(model)()
     before.CopyFrom(model)
     try:
         quant_pre_process(model, into)
     except Exception as error:  # symbolic shape inference raises plain exceptions
         raise ConversionError(f"ONNX Runtime's quantization pre-processing: {error}") from error
-    prepared = onnx.load(into)
+    prepared = _upgraded(onnx.load(into))
+    _flatten_biases(prepared)
     name_nodes(prepared)
     _restore_paths(before, prepared)
     onnx.save(prepared, into)
     return into
+
+
+def _upgraded(model: Any) -> Any:
+    """The model in an opset in which quantized weights can have a scale per channel."""
+    import onnx
+
+    opset = max(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
+    if opset >= _PER_CHANNEL_OPSET:
+        return model
+    try:
+        return onnx.shape_inference.infer_shapes(onnx.version_converter.convert_version(model, _PER_CHANNEL_OPSET))
+    except Exception as error:  # a class of the native module
+        raise ConversionError(
+            f"The model is in opset {opset}, and onnx cannot rewrite it to {_PER_CHANNEL_OPSET}: {first_line(error)}",
+            hint="Export it again with a newer opset, or use --fp16.",
+        ) from error
+
+
+def _flatten_biases(model: Any) -> None:
+    """Biases of Gemm as vectors: ONNX Runtime's quantizer stumbles over (1, outputs)."""
+    stored = {item.name: item for item in model.graph.initializer}
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    for node in model.graph.node:
+        bias = stored.get(node.input[_BIAS]) if node.op_type == "Gemm" and len(node.input) > _BIAS else None
+        if bias is not None and readers[bias.name] == 1 and bias.dims[:-1] == [1]:
+            del bias.dims[0]
 
 
 def loaded(path: str) -> Any:
@@ -51,6 +83,8 @@ def loaded(path: str) -> Any:
     model = onnx.load(path)
     if model.functions:
         model = inliner.inline_local_functions(model)
+    # Before IR version 4 every stored tensor had to be an input as well.
+    model.ir_version = max(4, model.ir_version)
     stored = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in stored]
     del model.graph.input[:]

@@ -38,6 +38,9 @@ _SPREAD_OF_FEW = 16.0
 OUTLIER = 50.0
 """How many times larger than the median sample one is that leaves the others five of the 255 steps of 8 bits."""
 
+_CONSTANT = 1e-6
+"""Of training's deviation: a channel that spreads less is constant, to rounding in float32."""
+
 _LEAST_RAW_SAMPLES = 16
 
 
@@ -229,10 +232,13 @@ def _fits(module: Any, norms: Sequence[_Norm], given: Sequence[Sequence[Any]]) -
 
 
 def _fit(norm: _Norm, sums: Any, count: int) -> _Fit | None:
-    if count < 2 or not bool(norm.live.any()):
-        return None
-    mean, square = sums[:, norm.live] / count
+    mean, square = sums / max(1, count)
     spread = (square - mean * mean).clamp(min=0).sqrt()
+    # A channel that never varies, as pruned ones, says nothing either: what training left of it decays with the steps.
+    votes = norm.live & (spread > _CONSTANT)
+    if count < 2 or not bool(votes.any()):
+        return None
+    mean, spread = mean[votes], spread[votes]
     fit = _Fit(float(spread.quantile(0.5)), float(mean.abs().quantile(0.5)))
     return fit if math.isfinite(fit.spread) and math.isfinite(fit.offset) else None
 

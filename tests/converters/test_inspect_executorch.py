@@ -67,10 +67,16 @@ def test_undelegated_operators_and_what_they_cost() -> None:
 
 def test_signature_is_the_one_edgekit_wrote_else_the_methods_own() -> None:
     written = inspect(str(MODELS / "small_float32.pte"))["signature"]
-    assert written["inputs"] == ({"name": "image", "shape": (None, 2, 8, 8), "dtype": "float32"},)
+    assert written["inputs"] == (
+        {"name": "image", "shape": (None, 2, 8, 8), "dtype": "float32", "scale": None, "zero_point": None},
+    )
     own = inspect(str(MODELS / "small_portable.pte"))["signature"]
-    assert own["inputs"] == ({"name": "input_0", "shape": (1, 2, 8, 8), "dtype": "float32"},)
-    assert own["outputs"] == ({"name": "output_0", "shape": (1, 3), "dtype": "float32"},)
+    assert own["inputs"] == (
+        {"name": "input_0", "shape": (1, 2, 8, 8), "dtype": "float32", "scale": None, "zero_point": None},
+    )
+    assert own["outputs"] == (
+        {"name": "output_0", "shape": (1, 3), "dtype": "float32", "scale": None, "zero_point": None},
+    )
 
 
 def test_dynamic_sizes_are_counted_at_their_bound() -> None:

@@ -69,7 +69,9 @@ def dense(batch: Any = 2) -> Any:
 
 def test_dynamic_batch_is_taken_as_one_and_said(tmp_path: Path) -> None:
     facts = inspect(str(saved(dense("batch"), tmp_path / "m.onnx")))
-    assert facts["signature"]["inputs"] == ({"name": "x", "shape": (None, 40), "dtype": "float32"},)
+    assert facts["signature"]["inputs"] == (
+        {"name": "x", "shape": (None, 40), "dtype": "float32", "scale": None, "zero_point": None},
+    )
     assert (facts["macs"], facts["macs_note"]) == (40 * 30 + 30 * 5, "dynamic batch taken as 1")
     assert inspect(str(saved(dense(2), tmp_path / "m.onnx")))["macs"] == 2 * (40 * 30 + 30 * 5)
 

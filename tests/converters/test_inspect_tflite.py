@@ -170,7 +170,7 @@ def test_shared_buffers_count_once_and_indices_are_no_parameters(tmp_path: Path)
     [
         ("FLOAT32", False, "float32", ["FULLY_CONNECTED"]),
         ("INT8", True, "int8-dynamic", []),
-        ("INT4", True, "int4-dynamic", []),
+        ("INT4", True, "int4-weights", []),
     ],
 )
 def test_weights_decide_in_dynamic_range_files(

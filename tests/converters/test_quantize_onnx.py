@@ -24,7 +24,7 @@ from converters.onnx.lower import lower  # noqa: E402
 from converters.onnx.quantize import quantize  # noqa: E402
 from converters.torch_export import program as programs  # noqa: E402
 from edgekit import feeds  # noqa: E402
-from edgekit.errors import UnsupportedError, UsageError  # noqa: E402
+from edgekit.errors import ConversionError, UnsupportedError, UsageError  # noqa: E402
 from edgekit.types import Quantization, Rule, to_json  # noqa: E402
 
 EXAMPLE = Path(__file__).parent.parent.parent / "examples" / "digits"
@@ -343,3 +343,52 @@ def test_layers(digits: Model, attention: Model, upscaler: Model) -> None:
     assert (kinds["depthwise"], kinds["grouped"]) == ("depthwise_conv", "conv_transpose")
     quantized = layers_of(digits.quantize("int8-weights")[0])
     assert [layer.path for layer in quantized if layer.weighted] == ["conv1", "conv2", "conv3", "classifier"]
+
+
+def _old_model(path: Path, weights: Any) -> None:
+    """Opset 8, IR version 3: stored tensors are inputs too, and a bias has two dimensions."""
+    helper, stored = (
+        onnx.helper,
+        {"k": np.ones((4, 1, 3, 3), np.float32), "w": weights, "b": np.ones((1, 6), np.float32)},
+    )
+    stored["s"] = np.array([1, 64])
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["c"], "same"),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("Reshape", ["r", "s"], ["v"]),
+        helper.make_node("MatMul", ["v", "w"], ["m"]),
+        helper.make_node("Add", ["m", "b"], ["y"]),
+    ]
+    dtypes = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in stored.items()}
+    entries = [helper.make_tensor_value_info(name, dtypes[name], value.shape) for name, value in stored.items()]
+    graph = helper.make_graph(
+        nodes, "old", [helper.make_tensor_value_info("x", 1, [1, 1, 6, 6]), *entries],
+        [helper.make_tensor_value_info("y", 1, [1, 6])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in stored.items()],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 8)], ir_version=3), path)
+
+
+def test_files_of_old_exporters(tmp_path: Path) -> None:
+    _old_model(tmp_path / "old.onnx", np.random.default_rng(0).standard_normal((64, 6)).astype(np.float32))
+    samples = np.random.default_rng(1).standard_normal((8, 1, 1, 6, 6)).astype(np.float32)
+    feeds.write(tmp_path / "feeds", feeds.Feeds({"x": samples}, None, "random"))
+    calibrate(str(tmp_path / "old.onnx"), str(tmp_path / "ranges.json"), str(tmp_path / "feeds"), 99.99)
+    assert [layer.name for layer in layers_of(tmp_path / "old.onnx")][:3] == ["same", "Relu_r", "Reshape_v"]
+    for scheme in ("int8", "int8-weights", "int16x8"):
+        made = str(tmp_path / f"{scheme}.onnx")
+        settings = to_json(Quantization(rules=(Rule("conv", "float32"),)))
+        result = quantize(str(tmp_path / "old.onnx"), made, scheme, {}, str(tmp_path / "ranges.json"), settings)
+        onnx.checker.check_model(onnx.load(made))
+        assert "same" in [item["name"] for item in result["stayed_float"]]
+        results = [
+            ort.InferenceSession(path, _options(), providers=["CPUExecutionProvider"]).run(None, {"x": samples[0]})[0]
+            for path in (tmp_path / "old.onnx", made)
+        ]
+        assert np.abs(results[0] - results[1]).max() < 0.05 * np.abs(results[0]).max()
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    _old_model(tmp_path / "old.onnx", np.full((64, 6), np.nan, np.float32))
+    with pytest.raises(ConversionError, match="NaN"):
+        quantize(str(tmp_path / "old.onnx"), str(tmp_path / "m.onnx"), "int8-weights", {}, None, {})

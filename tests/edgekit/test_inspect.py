@@ -60,7 +60,9 @@ def test_command_prints_the_facts() -> None:
 def test_command_prints_json() -> None:
     needs_executorch()
     facts = json.loads(run(str(PROGRAM), "--json", "-q").stdout)
-    assert facts["signature"]["inputs"] == [{"name": "image", "shape": [None, 2, 8, 8], "dtype": "float32"}]
+    assert facts["signature"]["inputs"] == [
+        {"name": "image", "shape": [None, 2, 8, 8], "dtype": "float32", "scale": None, "zero_point": None}
+    ]
     assert [item["operator"] for item in facts["undelegated"]] == [
         "aten::unsqueeze_copy.out",
         "aten::squeeze_copy.dims_out",

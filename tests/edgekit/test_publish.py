@@ -173,7 +173,9 @@ def test_publish_moves_file_and_sidecar(here: Path) -> None:
     sidecar = json.loads((here / "net.onnx.json").read_text())
     assert sidecar["schema_version"] == 1
     assert sidecar["source"]["sha256"] == "11"
-    assert sidecar["artifact"]["signature"]["inputs"] == [{"name": "x", "shape": [1, None], "dtype": "float32"}]
+    assert sidecar["artifact"]["signature"]["inputs"] == [
+        {"name": "x", "shape": [1, None], "dtype": "float32", "scale": None, "zero_point": None}
+    ]
     assert names(here) == ["net.onnx", "net.onnx.json", "scratch"]
 
 

@@ -84,6 +84,8 @@ def uneven(network: nn.Module, spread: float = 1.0, seed: int = 1) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                nn.init.uniform_(module.bias, -0.1, 0.1)
     for place, norm in enumerate(norms):
         scale = 10 ** (spread * torch.randn(norm.num_features).clamp(-2, 1)) if place % 2 else 1.0
         nn.init.uniform_(norm.weight, 0.5, 1.5)

@@ -52,7 +52,7 @@ def _not_finite(evidence: Evidence) -> tuple[str, str] | None:
         return None
     first = found[0]
     return (
-        f"{_at(first)} holds values that are not finite on the calibration data ({first['values']} of them), "
+        f"{_start(first)} holds values that are not finite on the calibration data ({first['values']} of them), "
         "and 8 bits cannot express these.",
         "Look for NaN in the data, and for a division by zero or a logarithm of zero in the model."
         if first["kind"] == "input"
@@ -78,8 +78,8 @@ def _outlier(evidence: Evidence) -> tuple[str, str] | None:
     if not evidence["outliers"] or not evidence["wasted"]:
         return None  # a method that clips has dealt with it
     first, wasted = evidence["outliers"][0], evidence["wasted"][0]
-    which = ", ".join(str(place) for place in first["places"]) + (" …" if first["samples"] > 5 else "")
     several = first["samples"] > 1
+    which = ", ".join(str(place) for place in first["places"]) + (" …" if first["samples"] > 5 else "")
     percentile = math.ceil(100 * (1 - first["samples"] / first["of"])) - 1  # the largest whole one that cuts them off
     return (
         f"{first['samples']} of {first['of']} calibration samples (number{'s' if several else ''} {which}) "
@@ -102,7 +102,7 @@ def _wasted_range(evidence: Evidence) -> tuple[str, str] | None:
 def _few_steps(item: Mapping[str, Any]) -> str:
     (low, high), (least, most) = item["range"], item["seen"]
     return (
-        f"{_at(item)} has 255 steps from {low:.3g} to {high:.3g}, and other samples lie between {least:.3g} and "
+        f"{_start(item)} has 255 steps from {low:.3g} to {high:.3g}, and other samples lie between {least:.3g} and "
         f"{most:.3g}, within {item['steps']:.2g} of these steps."
     )
 
@@ -205,6 +205,11 @@ def _at(item: Mapping[str, Any]) -> str:
     if item["kind"] == "input":
         return f"input {item['node']!r}"
     return f"{item['path']} ({item['kind']})" if item["path"] else f"{item['kind']} ({item['node']})"
+
+
+def _start(item: Mapping[str, Any]) -> str:
+    """The same at the start of a sentence; the names in it keep their case."""
+    return "I" + _at(item)[1:] if item["kind"] == "input" else _at(item)
 
 
 def _of(path: str) -> str:

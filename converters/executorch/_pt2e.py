@@ -15,6 +15,7 @@ Range = tuple[float, float]
 INT8, DYNAMIC, FLOAT = "int8", "int8-dynamic", "float32"
 LEAST, MOST = -128, 127
 _CLIPS = ("relu", "clamp")
+_THROUGH = (MOVES | {"max_pool", *_CLIPS}) - {"concat", "stack"}
 _AVERAGES = ("mean", "avg_pool")
 _PASSING = MOVES | {"max_pool", *_CLIPS}
 _FUSED = ("add", "sub", "mul", "elu", "mean", "adaptive_avg_pool2d")
@@ -83,7 +84,7 @@ def prepared(module: Any, schemes: Mapping[str, str]) -> Any:
     """
     from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
-    _give_each_user_its_own(module)
+    give_each_layer_its_own(module)
     return prepare_pt2e(module, _quantizer(schemes))
 
 
@@ -113,9 +114,7 @@ def set_ranges(module: Any, ranges: Mapping[str, Range]) -> None:
         (members, [_stored(module, node) if node.op == "get_attr" else _range(node, ranges) for node in nodes], nodes)
         for members, nodes in groups
     ]
-    missing = [
-        node.name for _, given, nodes in found for node, item in zip(nodes, given, strict=True) if item is None
-    ]
+    missing = [node.name for _, given, nodes in found for node, item in zip(nodes, given, strict=True) if item is None]
     if missing:
         raise no_range(missing)
     for members, given, _ in found:
@@ -162,12 +161,13 @@ def no_range(names: list[str]) -> ConversionError:
 
 
 def _range(node: Any, ranges: Mapping[str, Range]) -> Range | None:
-    """The range a tensor needs; of what goes only into a clip (ReLU6), what the clip lets through.
+    """The range a tensor needs; of what is only clipped, pooled or moved, that of what comes out there.
 
-    Integers saturate at the ends of their range, so the narrow one clips by itself, and wastes no steps.
+    Integers saturate at the ends of their range, so the narrow one clips by itself, and wastes no steps on values
+    that nobody reads: the largest of some saturated values is the saturated largest.
     """
     readers = _readers(node)
-    if readers and all(reader.op == "call_function" and kind_of(reader) in _CLIPS for reader in readers):
+    if readers and all(reader.op == "call_function" and kind_of(reader) in _THROUGH for reader in readers):
         ends = [_range(reader, ranges) for reader in readers]
         if any(end is None for end in ends):
             return None
@@ -196,16 +196,21 @@ def _stored(module: Any, node: Any) -> Range:
     return min(0.0, float(value.min())), max(0.0, float(value.max()))
 
 
-def _give_each_user_its_own(module: Any) -> None:
-    """A node per use of a shared weight: XNNPACK's quantizer would leave all but the first user float."""
+def give_each_layer_its_own(module: Any) -> None:
+    """Copy weights and biases that several layers share; a ``.pte`` stores equal ones once all the same.
+
+    XNNPACK's quantizer would leave all but the first user float, and ExecuTorch stores a shared bias in the scale of
+    the first user alone, which makes the others wrong.
+    """
     for node in list(module.graph.nodes):
-        if node.op != "get_attr":
-            continue
-        for user in list(node.users)[1:]:
-            with module.graph.inserting_before(user):
-                own = module.graph.get_attr(node.target)
+        layers = [user for user in node.users if kind_of(user) in _WEIGHTED] if node.op == "get_attr" else []
+        for layer in layers[1:]:
+            name = f"{node.target}_of_{layer.name}"
+            module.register_buffer(name, getattr(module, str(node.target)).detach().clone())
+            with module.graph.inserting_before(layer):
+                own = module.graph.get_attr(name)
             own.meta = dict(node.meta)
-            user.replace_input_with(node, own)
+            layer.replace_input_with(node, own)
     module.recompile()
 
 

@@ -143,9 +143,7 @@ def _signature(program: Program, forward: Table) -> Signature:
 
 def _spec(item: dict[str, Any]) -> TensorSpec:
     # Files of edgekit 0.1 say nothing of scales.
-    return TensorSpec(
-        item["name"], tuple(item["shape"]), item["dtype"], item.get("scale"), item.get("zero_point")
-    )
+    return TensorSpec(item["name"], tuple(item["shape"]), item["dtype"], item.get("scale"), item.get("zero_point"))
 
 
 def _dynamic_inputs(program: Program, forward: Table) -> list[str]:

@@ -17,8 +17,8 @@ from converters.executorch import _blocks, _io, _pt2e
 from converters.executorch.lower import write
 from converters.graph import PTE, TORCH_EXPORT, StepResult
 from converters.layers import MOVES, Layer, resolve
-from converters.torch_export import quantized
 from converters.torch_export import program as programs
+from converters.torch_export import quantized
 from converters.torch_export.layers import layers_of
 from edgekit.errors import UnsupportedError
 from edgekit.plugins import Step
@@ -32,7 +32,8 @@ _TAKEN = {
     "int8-dynamic": "Linear",
     "int4-weights": f"Linear whose inner size is a multiple of {_blocks.BLOCK}",
 }
-_ACTIVATIONS = {"int8": "static", "int8-dynamic": "dynamic"}
+# What the operators of a program that arrives in a scheme look like: activations, bits of a weight.
+_ARRIVES = {"int8": ("static", 8), "int8-dynamic": ("dynamic", 8), _blocks.INT4: ("dynamic", 4)}
 
 
 @dataclass
@@ -45,6 +46,7 @@ class _Quantized:
     names: Set[str]  # of those of them that are quantized
     ranges: Mapping[str, tuple[float, float]]
     notes: list[str]
+    against_rules: Sequence[Layer] = ()  # quantized though rules ask for float
 
 
 def quantize(
@@ -74,7 +76,11 @@ def quantize(
             raise UnsupportedError(f"{scheme} has float inputs and outputs.", hint="--int8 --io int8, or --io float")
         made.args, written = _io.to_integers(made.module, made.args, written, made.ranges)
     result = write(programs.export(made.module, made.args), output, written)
-    result["stayed_float"] = _stayed_float(made, result["undelegated"])
+    outside = {(item["operator"], item["name"]) for item in result["undelegated"]}
+    result["stayed_float"] = _stayed_float(made, outside)
+    if overruled := [layer for layer in made.against_rules if (layer.operator, _place(layer)) not in outside]:
+        places = ", ".join(f"{layer.kind} at {_place(layer)}" for layer in overruled)
+        made.notes.append(f"Between 8-bit layers XNNPACK computes in 8 bits, whatever is to stay float: {places}.")
     result["notes"] = [*made.notes, *result["notes"]]
     return result
 
@@ -82,13 +88,14 @@ def quantize(
 def _kept(exported: Any, scheme: str, wanted: Quantization, ranges: str | None) -> _Quantized | None:
     """The program as it is, where it arrived in the scheme that is asked for."""
     found = quantized.quantized_operators(exported.module(check_guards=False))
-    kinds = {operator.activations for operator in found if operator.weight_bits}
-    if wanted.rules or kinds != {_ACTIVATIONS.get(scheme)} or any(item.weight_bits not in (0, 8) for item in found):
+    kinds = {(operator.activations, operator.weight_bits) for operator in found if operator.weight_bits}
+    if wanted.rules or kinds != {_ARRIVES[scheme]}:
         return None
     folded = quantized.fold_weights(exported)
     given = ranges_file.needed(ranges, scheme).chosen(wanted.method) if ranges else {}
     notes = ["The program arrived quantized, and was kept as it is: neither its weights nor its ranges were changed."]
     module = folded.module(check_guards=False)
+    _pt2e.give_each_layer_its_own(module)
     names = {operator.name for operator in found}
     return _Quantized(module, programs.example_inputs(folded), layers_of(folded), names, given, notes)
 
@@ -101,6 +108,7 @@ def _quantized(exported: Any, scheme: str, wanted: Quantization, ranges: str | N
     layers = layers_of(exported)
     schemes = _pt2e.schemes_of(layers, resolve(layers, wanted.rules, FORM), scheme)
     given: Mapping[str, tuple[float, float]] = {}
+    fused: set[str] = set()
     if scheme == _blocks.INT4:
         exported, names, left = _blocks.quantize(exported, schemes)
         module = exported.module(check_guards=False)
@@ -116,9 +124,6 @@ def _quantized(exported: Any, scheme: str, wanted: Quantization, ranges: str | N
             _pt2e.set_ranges(module, given)
         module = convert_pt2e(module)
         fused = _pt2e.fused_names(module) - names
-        if asked := [layer for layer in layers if layer.name in fused and schemes[layer.name] == "float32"]:
-            places = ", ".join(f"{layer.kind} at {_place(layer)}" for layer in asked)
-            notes.append(f"{places} lies between 8-bit layers, so XNNPACK computes it in 8 bits all the same.")
         names |= fused
     if not names:
         what = "and these rules leave none to it." if wanted.rules else "and this model has none."
@@ -126,16 +131,17 @@ def _quantized(exported: Any, scheme: str, wanted: Quantization, ranges: str | N
             f"{scheme} on ExecuTorch quantizes {_TAKEN[scheme]}, {what}",
             hint="--fp16 halves the file." if scheme == "int8" else "--int8 with --data FILE quantizes more.",
         )
-    return _Quantized(module, args, layers, names, given, notes)
+    against_rules = [layer for layer in layers if layer.name in fused and schemes[layer.name] == "float32"]
+    return _Quantized(module, args, layers, names, given, notes, against_rules)
 
 
-def _stayed_float(made: _Quantized, undelegated: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+def _stayed_float(made: _Quantized, outside: Set[tuple[str, str]]) -> list[dict[str, str]]:
     """What computes on float activations: what was not quantized, and what runs outside the delegate after all."""
-    outside = {(item["operator"], item["name"]) for item in undelegated}
     return [
         {"operator": layer.operator, "name": _place(layer)}
         for layer in made.layers
-        if layer.kind not in _SILENT
+        if layer.operator.startswith("aten.")  # a program that arrived quantized has conversions among its layers
+        and layer.kind not in _SILENT
         and (layer.name not in made.names or (layer.operator, _place(layer)) in outside)
     ]
 

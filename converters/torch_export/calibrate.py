@@ -9,6 +9,7 @@ from converters.calibration import ranges as ranges_file
 from converters.calibration.ranges import Collector
 from converters.graph import TORCH_EXPORT
 from converters.torch_export import program as programs
+from converters.torch_export.quantized import to_float
 from edgekit import feeds as feeds_files
 from edgekit import reporting
 from edgekit.errors import ConversionError
@@ -19,7 +20,8 @@ def calibrate(source: str, output: str, feeds: str, percentile: float) -> dict[s
     """Run a program over every sample and write the ranges of its tensors, inputs and outputs included.
 
     Tensors go by the names of their nodes. One sample at a time, and each tensor is let go when the last operator
-    that needs it has run, so memory does not grow with the number of samples.
+    that needs it has run, so memory does not grow with the number of samples. A program that arrived quantized is run
+    as the float one that it approximates.
 
     Args:
         source: Path of the program.
@@ -35,7 +37,8 @@ def calibrate(source: str, output: str, feeds: str, percentile: float) -> dict[s
     """
     import torch
 
-    module = programs.load(source).module(check_guards=False)
+    exported, _ = to_float(programs.load(source))
+    module = exported.module(check_guards=False)
     data = feeds_files.read(Path(feeds))
     if not data.count:
         raise ConversionError("There are no samples to calibrate on.", hint="--data FILE with 100 or more samples")
@@ -54,7 +57,7 @@ def _watching(module: Any, collector: Collector) -> Any:
     """An interpreter of a graph module that shows each tensor to a collector, the stored weights left out."""
     import torch
 
-    class Watching(torch.fx.Interpreter):
+    class Watching(torch.fx.Interpreter):  # type: ignore[misc]
         def run_node(self, n: torch.fx.Node) -> Any:
             value = super().run_node(n)
             is_float = isinstance(value, torch.Tensor) and value.is_floating_point()

@@ -43,10 +43,15 @@ def outliers(data: Feeds) -> tuple[list[dict[str, Any]], set[int]]:
         if 0 < len(strange) <= max(1, data.count * _OUTLIER_SHARE):
             places |= {int(place) for place in strange}
             found.append({
-                "input": name, "places": [int(place) for place in strange[:5]], "samples": len(strange),
-                "of": data.count, "largest": f"{largest.max():.3g}", "usual": f"{usual:.3g}",
+                "input": name, "places": [_place_in_data(data, int(place)) for place in strange[:5]],
+                "samples": len(strange), "of": data.count, "largest": f"{largest.max():.3g}", "usual": f"{usual:.3g}",
             })  # fmt: skip
     return found, places
+
+
+def _place_in_data(data: Feeds, place: int) -> int:
+    """Which of the user's samples it is: some were held out before these were written."""
+    return place if data.places is None else int(data.places[place])
 
 
 def not_finite(values: Mapping[str, int], nodes: Mapping[str, Any]) -> list[dict[str, Any]]:

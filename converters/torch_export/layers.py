@@ -142,5 +142,5 @@ def _argument(node: Any, place: int, name: str, default: Any) -> Any:
 
 def _base(node: Any) -> str:
     """``relu`` of ``aten.relu_.default``."""
-    parts = str(node.target).split(".")
+    parts = (str(node.target) if node.op == "call_function" else node.op).split(".")
     return parts[min(1, len(parts) - 1)].rstrip("_")

@@ -108,9 +108,7 @@ def fold_weights(exported: Any) -> Any:
     """
     module = exported.module(check_guards=False)
     constants = constant_nodes(module.graph)
-    late = [
-        node for node in module.graph.nodes if node in constants and _is_conversion(node) and not _restores(node)
-    ]
+    late = [node for node in module.graph.nodes if node in constants and _is_conversion(node) and not _restores(node)]
     late = [node for node in late if _name(node).startswith("quantize")]
     if not late:
         return exported

@@ -201,7 +201,7 @@ def test_values_that_are_not_finite(tmp_path: Path) -> None:
     data = pictures()
     data[3, 0, 0, 0, 0] = np.nan
     said, hint = words.explain(evidence(Plain(), data, tmp_path))
-    assert said.startswith("input 'image' holds values that are not finite")
+    assert said.startswith("Input 'image' holds values that are not finite")
     assert "NaN in the data" in hint
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,15 @@ import depthwise  # noqa: E402 - found through the line above
 
 SETTINGS: dict[str, object] = {"method": "minmax", "cpu": "x86-vnni", "io": "float", "rules": []}
 Samples = list[tuple[torch.Tensor, ...]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors are tiny here; on a busy machine torch's threads wait for each other nine tenths of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def exported_of(network: nn.Module, *args: torch.Tensor) -> torch.export.ExportedProgram:
@@ -85,7 +94,8 @@ CHAINS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], int]] = {
     "in place": (lambda: nn.Sequential(Uneven(nn.Conv2d(4, 8, 3)), nn.ReLU(True), nn.Conv2d(8, 4, 3)), IMAGE, 1),
     "depthwise": (
         lambda: nn.Sequential(
-            Uneven(nn.Conv2d(4, 8, 1)), nn.ReLU(), nn.Conv2d(8, 16, 3, groups=8, padding=1), nn.ReLU(), nn.Conv2d(16, 3, 1)
+            Uneven(nn.Conv2d(4, 8, 1)), nn.ReLU(), nn.Conv2d(8, 16, 3, groups=8, padding=1), nn.ReLU(),
+            nn.Conv2d(16, 3, 1),
         ), IMAGE, 2,
     ),
     "grouped": (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -20,7 +22,7 @@ class Separable(nn.Module):
     def __init__(self, planes: tuple[int, ...] = (16, 24, 32, 48)) -> None:
         super().__init__()
         layers = [*_layer(3, planes[0], 3, 2), nn.ReLU()]
-        for place, (before, after) in enumerate(zip(planes, planes[1:], strict=False)):
+        for place, (before, after) in enumerate(pairwise(planes)):
             layers += [*_layer(before, before, 3, 1 + place % 2, before), nn.ReLU()]
             layers += [*_layer(before, after, 1), nn.ReLU()]
         self.features = nn.Sequential(*layers)

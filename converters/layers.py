@@ -14,7 +14,8 @@ from edgekit.errors import UsageError
 from edgekit.types import Rule
 
 MOVES = frozenset(
-    "cast concat expand gather identity pad permute reshape resize slice split squeeze stack transpose unsqueeze".split()
+    "cast concat expand gather identity pad permute reshape resize slice split squeeze stack transpose"
+    " unsqueeze".split()
 )
 """Kinds that move data and compute nothing."""
 

@@ -24,6 +24,7 @@ LEVELS = 255
 
 _SEARCH_STEPS = 64
 _ENTROPY_LEVELS = 128
+_ENTROPY_INSIDE = 0.99
 _LEAST_PROBABILITY = 1e-9
 _LEAST_GAIN = 1.26
 """How many times smaller (1 dB) a measured error must be than that of the plain extremes, for ``auto`` to clip."""
@@ -105,7 +106,8 @@ def by_entropy(statistics: TensorStatistics) -> Range:
     """The symmetric cut whose quantized distribution diverges least from the true one.
 
     Kullback-Leibler divergence over a histogram of magnitudes, as in S. Migacz, "8-bit Inference with TensorRT",
-    GTC 2017.
+    GTC 2017. Not more than one value in a hundred is cut off: without that limit a softmax, which has most of its values
+    near zero and those that matter near one, would lose the latter.
     """
     low, high = minmax(statistics)
     if not statistics.limit:
@@ -113,7 +115,9 @@ def by_entropy(statistics: TensorStatistics) -> Range:
     half = BINS // 2
     magnitudes = (statistics.histogram[half:] + statistics.histogram[:half][::-1]).astype(np.float64)
     used = int(np.flatnonzero(magnitudes)[-1]) + 1
-    cuts = [cut for cut in range(_ENTROPY_LEVELS, used + 1, max(1, used // 128)) if magnitudes[:cut].sum()]
+    inside = (np.cumsum(magnitudes) + statistics.zeros) / max(1, statistics.count)
+    cuts = [cut for cut in range(_ENTROPY_LEVELS, used + 1, max(1, used // 128)) if inside[cut - 1] >= _ENTROPY_INSIDE]
+    cuts = [cut for cut in cuts if magnitudes[:cut].any()]
     if not cuts:
         return low, high
     width = statistics.limit / half

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit import causes
+from edgekit import causes, registry
 from edgekit.errors import DriftError, EdgekitError, MeasurementError
 from edgekit.jobs import Job
 from edgekit.planning import Wanted
@@ -71,6 +71,9 @@ class Proof:
         wanted, last = made.wanted, made.results[-1]
         assert wanted.destination is not None  # noqa: S101 - set before the run
         own = wanted.scheme.min_sqnr_db
+        if self.opened.quantized:
+            # Its own outputs are rounded to 8 bits; what computes more exactly cannot be closer to them than that.
+            own = min(own, registry.schemes()["int8"].min_sqnr_db)
         limit = own if self.options.min_sqnr_db is None else self.options.min_sqnr_db
         undelegated = tuple(FloatOperator(**found) for found in last["undelegated"])
         signature = self.opened.signature

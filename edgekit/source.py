@@ -47,6 +47,7 @@ class OpenedSource:
         random_inputs: Whether ``feeds`` are random.
         notes: What a user should know.
         variant: What was done to ``program`` since; empty when nothing.
+        quantized: Whether the model arrived quantized.
         suspicion: Why the data does not look like what the model was trained on; empty when it does.
     """
 
@@ -62,6 +63,7 @@ class OpenedSource:
     random_inputs: bool
     notes: tuple[str, ...]
     variant: str = ""
+    quantized: bool = False
     suspicion: str = ""
 
 
@@ -139,4 +141,5 @@ def open_source(
         random_inputs=data is None,
         notes=tuple(loaded["notes"]),
         suspicion=loaded["suspicion"],
+        quantized=loaded["quantized"],
     )

@@ -176,13 +176,13 @@ class OptimizeStep:
 
     Attributes:
         name: What.
-        before_db, after_db: SQNR of the simulated int8 outputs.
+        before_db, after_db: SQNR of the simulated int8 outputs; ``None`` where it is not finite.
         kept: Whether it stayed in.
     """
 
     name: str
-    before_db: float
-    after_db: float
+    before_db: float | None
+    after_db: float | None
     kept: bool
 
 

@@ -106,8 +106,8 @@ def by_entropy(statistics: TensorStatistics) -> Range:
     """The symmetric cut whose quantized distribution diverges least from the true one.
 
     Kullback-Leibler divergence over a histogram of magnitudes, as in S. Migacz, "8-bit Inference with TensorRT",
-    GTC 2017. Not more than one value in a hundred is cut off: without that limit a softmax, which has most of its values
-    near zero and those that matter near one, would lose the latter.
+    GTC 2017. Not more than one value in a hundred is cut off: without that limit a softmax, which has most of its
+    values near zero and those that matter near one, would lose the latter.
     """
     low, high = minmax(statistics)
     if not statistics.limit:

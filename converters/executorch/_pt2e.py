@@ -15,7 +15,7 @@ Range = tuple[float, float]
 INT8, DYNAMIC, FLOAT = "int8", "int8-dynamic", "float32"
 LEAST, MOST = -128, 127
 _CLIPS = ("relu", "clamp")
-_THROUGH = (MOVES | {"max_pool", *_CLIPS}) - {"concat", "stack"}
+_THROUGH = (MOVES | {"max_pool", *_CLIPS}) - {"concat", "stack", "resize"}
 _AVERAGES = ("mean", "avg_pool")
 _PASSING = MOVES | {"max_pool", *_CLIPS}
 _FUSED = ("add", "sub", "mul", "elu", "mean", "adaptive_avg_pool2d")
@@ -168,11 +168,9 @@ def _range(node: Any, ranges: Mapping[str, Range]) -> Range | None:
     """
     readers = _readers(node)
     if readers and all(reader.op == "call_function" and kind_of(reader) in _THROUGH for reader in readers):
-        ends = [_range(reader, ranges) for reader in readers]
-        if any(end is None for end in ends):
-            return None
-        known = [end for end in ends if end is not None]
-        return min(low for low, _ in known), max(high for _, high in known)
+        known = [end for end in (_range(reader, ranges) for reader in readers) if end is not None]
+        if len(known) == len(readers):  # a split gives no tensor, a cast may give integers
+            return min(low for low, _ in known), max(high for _, high in known)
     return ranges.get(node.name)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from converters.graph import ONNX, TORCH_EXPORT, StepResult
 from converters.torch_export import operators
 from converters.torch_export import program as programs
+from converters.torch_export.quantized import to_float
 from edgekit.errors import ConversionError, first_line
 from edgekit.plugins import Step
 from edgekit.types import Signature, from_json
@@ -32,7 +33,7 @@ def lower(
 
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    exported = programs.load(source)
+    exported, restored = to_float(programs.load(source))
     names = from_json(Signature, signature)
     try:
         program = torch.onnx.export(
@@ -49,7 +50,7 @@ def lower(
     model = program.model_proto
     _strip_traces(model)
     onnx.save(model, output)
-    return {"stayed_float": [], "undelegated": [], "notes": [], "packages": ["onnx", "onnxscript", "torch"]}
+    return {"stayed_float": [], "undelegated": [], "notes": restored, "packages": ["onnx", "onnxscript", "torch"]}
 
 
 def _strip_traces(model: Any) -> None:

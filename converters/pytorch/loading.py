@@ -17,6 +17,7 @@ from converters.pytorch import inputs as example_inputs
 from converters.pytorch import user_code
 from converters.pytorch.reading import Network, read, refuse_training_mode
 from converters.torch_export import program as programs
+from converters.torch_export.quantized import quantized_operators
 from converters.torch_export import training_data
 from edgekit import feeds as feeds_files
 from edgekit import splitting
@@ -64,6 +65,7 @@ def load_and_run(request: Request) -> dict[str, Any]:
         "signature": to_json(flat.signature),
         "program": str(into / "program.pt2"),
         "fingerprint": programs.fingerprint(flat.module),
+        "quantized": bool(quantized_operators(flat.module)),
         "notes": [*network.notes, *flat.notes, *doubts],
         "suspicion": suspicion,
     }

@@ -40,7 +40,7 @@ def load(
         into: An existing folder.
 
     Returns:
-        ``kind``, ``signature``, ``program`` (path), ``fingerprint`` (a hash of what the program computes),
+        ``kind``, ``signature``, ``program`` (path), ``fingerprint`` (a hash of what the program computes), ``quantized`` (whether it computes with integers),
         ``notes``, and ``suspicion`` (why the data does not look like that of training, or empty).
     """
     from converters.pytorch.loading import Request, load_and_run

@@ -9,6 +9,7 @@ from typing import Any
 from converters.graph import TFLITE, TORCH_EXPORT, StepResult
 from converters.torch_export import operators
 from converters.torch_export import program as programs
+from converters.torch_export.quantized import to_float
 from edgekit.errors import ConversionError, first_line
 from edgekit.plugins import Step
 from edgekit.types import Signature, from_json
@@ -33,7 +34,7 @@ def lower(
     import litert_torch
 
     logging.disable(logging.WARNING)
-    exported = programs.load(source)
+    exported, restored = to_float(programs.load(source))
     names = from_json(Signature, signature)
     example = programs.example_inputs(exported)
     inputs = {spec.name: value for spec, value in zip(names.inputs, example, strict=True)}
@@ -49,7 +50,7 @@ def lower(
         for spec in names.inputs
         if spec.dtype == "int64"
     ]
-    return {"stayed_float": [], "undelegated": [], "notes": notes, "packages": ["litert-torch", "torch"]}
+    return {"stayed_float": [], "undelegated": [], "notes": [*restored, *notes], "packages": ["litert-torch", "torch"]}
 
 
 def _named(module: Any, signature: Signature) -> Any:

@@ -119,6 +119,17 @@ def compare(
     return min((found.sqnr_or_infinite() for found in sums if found.count), default=math.inf)
 
 
+def powers_of(reference: Sequence[Any], other: Sequence[Any]) -> list[tuple[float, float]]:
+    """Sums of squares of signal and noise of each float output of one sample; what is not finite is left out."""
+    found = []
+    for wanted, got in zip(reference, other, strict=True):
+        if is_float(wanted):
+            sums = _Sums()
+            sums.add(wanted, got)
+            found.append((sums.signal, sums.noise))
+    return found
+
+
 def ranges_of(module: Any, samples: Iterable[Sequence[Any]], method: str = "minmax") -> dict[str, Range]:
     """Name of each node with float values to its range over the samples.
 

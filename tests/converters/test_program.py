@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch", reason="needs the extra torch")
 nn = torch.nn
 
 from converters.torch_export import operators, program  # noqa: E402
-from converters.torch_export.half import to_half  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "models"))
 import shapes  # noqa: E402 - found through the line above
@@ -131,13 +130,3 @@ def test_a_model_with_state_is_refused() -> None:
 
     with pytest.raises(UnsupportedError, match="changes its own state at every run \\(seen\\)"):
         flat(Counter(), torch.randn(1, 3))
-
-
-def test_half_keeps_float32_outside() -> None:
-    network, example = shapes.settled(shapes.sequential(), images(3)), images(3)
-    made = to_half(program.export(flat(network, example).module, (example,)))
-    (output,) = made.module(check_guards=False)(example)
-    assert output.dtype == torch.float32
-    assert {value.dtype for value in made.state_dict.values()} == {torch.float16}
-    with torch.no_grad():
-        torch.testing.assert_close(output, network(example), rtol=2e-2, atol=2e-2)

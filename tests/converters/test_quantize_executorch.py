@@ -156,6 +156,22 @@ def test_float_between_integers_is_said_to_be_impossible(tmp_path: Path) -> None
     assert any("whatever is to stay float: add at (top)" in note for note in made.result["notes"])
 
 
+def test_what_is_only_split_has_a_range(tmp_path: Path) -> None:
+    class Split(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.left, self.right = nn.Conv2d(4, 8, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            left, right = self.first(x).split(4, 1)
+            return self.left(left) + self.right(right)
+
+    samples = np.random.default_rng(0).standard_normal((8, 1, 4, 6, 6), np.float32)
+    made = case(Split(), samples, tmp_path).convert("int8")
+    assert made.sqnr_db() >= 30
+    assert made.stayed_float == []
+
+
 def test_a_rule_that_matches_nothing(digits: Case) -> None:
     with pytest.raises(UsageError, match="'convv1' matches no layer"):
         digits.convert("int8", "convv1")
@@ -169,10 +185,10 @@ def test_linear_layers_dynamic_in_an_int8_file(digits: Case) -> None:
 
 def test_a_tensor_without_a_range_is_an_error(digits: Case) -> None:
     content = json.loads(digits.ranges.read_text())
-    del content["tensors"]["relu_1"]
+    del content["tensors"]["linear"]
     damaged = digits.folder / "damaged.json"
     damaged.write_text(json.dumps(content))
-    with pytest.raises(ConversionError, match="no range for relu_1"):
+    with pytest.raises(ConversionError, match="no range for linear"):
         digits.convert("int8", ranges=damaged)
 
 

@@ -17,8 +17,8 @@ from converters.pytorch import inputs as example_inputs
 from converters.pytorch import user_code
 from converters.pytorch.reading import Network, read, refuse_training_mode
 from converters.torch_export import program as programs
-from converters.torch_export.quantized import quantized_operators
 from converters.torch_export import training_data
+from converters.torch_export.quantized import quantized_operators
 from edgekit import feeds as feeds_files
 from edgekit import splitting
 from edgekit.data import RANDOM_SAMPLES, SEED, Dataset, bind, random_feeds

@@ -18,7 +18,8 @@ import numpy as np
 
 from converters.pytorch import archives, kinds, user_code, weights
 from converters.pytorch.kinds import Kind
-from edgekit.errors import ConversionError, UntrustedError, UsageError, first_line
+from converters.torch_export import program as programs
+from edgekit.errors import ConversionError, MissingDependencyError, UntrustedError, UsageError, first_line
 
 
 @dataclass
@@ -99,9 +100,12 @@ def _read_program(path: Path, trust: bool) -> Network:
         # torch.export.load falls back to unpickling anything; this switch of torch.load's forbids it.
         os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
     try:
+        programs.register_operators(path)
         exported = torch.export.load(path)
     except pickle.UnpicklingError as error:
         raise _untrusted(path, error) from error
+    except MissingDependencyError:
+        raise
     except Exception as error:  # the deserializer raises whatever the damaged place leads to
         raise ConversionError(
             f"{path}: torch {torch.__version__} cannot load this program: {first_line(error)}",

@@ -40,8 +40,9 @@ def load(
         into: An existing folder.
 
     Returns:
-        ``kind``, ``signature``, ``program`` (path), ``fingerprint`` (a hash of what the program computes), ``quantized`` (whether it computes with integers),
-        ``notes``, and ``suspicion`` (why the data does not look like that of training, or empty).
+        ``kind``, ``signature``, ``program`` (path), ``fingerprint`` (a hash of what the program computes),
+        ``quantized`` (whether it arrived so), ``notes``, and ``suspicion`` (why the data does not look like that of
+        training, or empty).
     """
     from converters.pytorch.loading import Request, load_and_run
     from edgekit.data import Dataset

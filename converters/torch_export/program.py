@@ -7,15 +7,20 @@ ExecuTorch's XNNPACK passes cannot digest), BatchNorm in several spellings. Here
 from __future__ import annotations
 
 import hashlib
+import importlib
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from converters.torch_export.batch_norm import fold
 from converters.torch_export.spelling import normalize
+from edgekit import registry
 from edgekit.errors import ConversionError, UnsupportedError
 from edgekit.types import Signature, TensorSpec
+
+_OPERATORS_OF_TORCHAO = (b"torch.ops.quantized_decomposed.", b"torch.ops.torchao.", b"torch.ops.pt2e_quant.")
 
 
 @dataclass(frozen=True)
@@ -197,6 +202,23 @@ def save(exported: Any, path: Path) -> None:
     torch.export.save(exported, path)
 
 
+def register_operators(path: Path | str) -> None:
+    """Import the package whose operators a program of quantized layers calls; torch cannot load it without.
+
+    Args:
+        path: A ``.pt2`` archive.
+
+    Raises:
+        MissingDependencyError: It is not installed.
+    """
+    with zipfile.ZipFile(path) as archive:
+        graphs = (name for name in archive.namelist() if "/models/" in name and name.endswith(".json"))
+        needed = any(word in archive.read(name) for name in graphs for word in _OPERATORS_OF_TORCHAO)
+    if needed:
+        registry.require(("torchao",), "executorch", f"Reading the quantized program {Path(path).name}")
+        importlib.import_module("torchao.quantization.pt2e.quantize_pt2e")
+
+
 def load(path: str) -> Any:
     """The program that :func:`save` wrote.
 
@@ -205,6 +227,7 @@ def load(path: str) -> Any:
     """
     import torch
 
+    register_operators(path)
     exported = torch.export.load(path)
     if exported.example_inputs is None:
         raise ConversionError(f"{path}: a program without example inputs.")

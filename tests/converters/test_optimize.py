@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from edgekit.errors import ConversionError
 
 torch = pytest.importorskip("torch", reason="needs the extra torch")
 nn = torch.nn
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 from converters.torch_export import operators, program, simulate  # noqa: E402
 from converters.torch_export.bias_correction import correct_biases  # noqa: E402
@@ -25,15 +26,6 @@ import depthwise  # noqa: E402 - found through the line above
 
 SETTINGS: dict[str, object] = {"method": "minmax", "cpu": "x86-vnni", "io": "float", "rules": []}
 Samples = list[tuple[torch.Tensor, ...]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors are tiny here; on a busy machine torch's threads wait for each other nine tenths of the time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def exported_of(network: nn.Module, *args: torch.Tensor) -> torch.export.ExportedProgram:

@@ -15,6 +15,7 @@ from edgekit.feeds import Feeds
 
 torch = pytest.importorskip("torch", reason="needs the extra torch")
 nn = torch.nn
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 from converters.torch_export import eight_bits, program, simulate  # noqa: E402
 
@@ -23,15 +24,6 @@ sys.path.insert(0, str(ROOT / "tests" / "models"))
 sys.path.insert(0, str(ROOT / "examples" / "digits"))
 import shapes  # noqa: E402 - found through the lines above
 from model import Digits  # noqa: E402
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors are tiny here; on a busy machine torch's threads wait for each other nine tenths of the time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def module_of(network: nn.Module, *args: torch.Tensor) -> torch.fx.GraphModule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,11 +49,14 @@ def with_stand_ins(graph: Graph) -> Any:
     """A copy of the main graph in which inference gets past ``com.microsoft`` operators."""
     copied = type(graph.proto.graph)()
     copied.CopyFrom(graph.proto.graph)
+    stored = {item.name: item.data_type for item in copied.initializer}
     for node in copied.node:
         if node.domain != "com.microsoft":
             continue
         if node.op_type == "MatMulNBits":
             _unpack(node, copied)
+        elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            _cast(node, stored)
         elif node.op_type in _SAME_SHAPE:
             kept = DATA_INPUTS.get(node.op_type, range(len(node.input)))
             names = [node.input[index] for index in kept if index < len(node.input)]
@@ -61,6 +65,23 @@ def with_stand_ins(graph: Graph) -> Any:
             node.input.extend(names[:1] if standard == "Identity" else names)
             node.op_type, node.domain = standard, ""
     return copied
+
+
+def _cast(node: Any, stored: Mapping[str, int]) -> None:
+    """A conversion to or from 16 bits, which the standard operators take from opset 21 on, as a cast.
+
+    Args:
+        node: Is changed.
+        stored: Type of each stored tensor; a zero point has that of the integers.
+    """
+    import onnx
+
+    zero = node.input[2] if len(node.input) > 2 else ""
+    integers = stored.get(zero, onnx.TensorProto.UINT8)  # the operator's default
+    to = integers if node.op_type == "QuantizeLinear" else onnx.TensorProto.FLOAT
+    del node.input[1:], node.attribute[:]
+    node.attribute.append(onnx.helper.make_attribute("to", to))
+    node.op_type, node.domain = "Cast", ""
 
 
 def _unpack(node: Any, graph: Any) -> None:

@@ -231,10 +231,22 @@ def _quantizer(schemes: Mapping[str, str]) -> Any:
             linear = torch.ops.aten.linear.default
             self._annotate_all_patterns(model, _config(dynamic=True), is_in(DYNAMIC), linear)
             self._annotate_all_patterns(model, _config(dynamic=False), is_in(INT8))
+            _respect(model, schemes)
             _spread(model, schemes)
             return model
 
     return Quantizer()
+
+
+def _respect(model: Any, schemes: Mapping[str, str]) -> None:
+    """Take back what was annotated against the schemes: the annotator of concatenations asks no filter."""
+    import torch
+    from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
+
+    for node in model.graph.nodes:
+        own = schemes.get(node.name, INT8)
+        if own == FLOAT or (own == DYNAMIC and node.target is not torch.ops.aten.linear.default):
+            node.meta.pop(Q_ANNOTATION_KEY, None)
 
 
 def _spread(model: Any, schemes: Mapping[str, str]) -> None:

@@ -111,7 +111,7 @@ def _fold_forward(module: Any, node: Any, scale: Any, shift: Any) -> bool:
         if source.meta["val"].dim() != 2 or source.meta["val"].shape[0] != value.shape[0]:
             return False
     (layer,) = source.users if len(source.users) == 1 else (None,)
-    if layer is None or layer.op != "call_function" or len(layer.args) < 2 or layer.args[0] is not source:
+    if layer is None or str(layer.target) not in _FOLDABLE or layer.args[0] is not source:
         return False
     bias_node = layer.args[2] if len(layer.args) > 2 else None
     if layer.args[1].op != "get_attr" or (bias_node is not None and bias_node.op != "get_attr"):

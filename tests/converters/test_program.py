@@ -50,12 +50,14 @@ def images(*channels: int) -> torch.Tensor:
         (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 6, 3, bias=False, stride=2)), images(3), 0),
         (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 6, 3, padding=1)), images(3), 2),
         (lambda: nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, groups=4)), images(4), 2),
+        (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.AvgPool2d(2)), images(3), 2),
         (lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(243, 5)), images(3), 0),
         (lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm1d(5), nn.Linear(5, 7, bias=False)), torch.randn(1, 5), 0),
         (lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm1d(5), nn.Linear(5, 7)), torch.randn(1, 5, 5), 2),
     ],
     ids=["conv2d", "grouped", "conv1d", "conv3d", "linear", "no affine", "after relu", "transposed", "before conv",
-         "before conv without bias", "before padding", "before groups", "before flattening", "before linear",
+         "before conv without bias", "before padding", "before groups", "before pooling", "before flattening",
+         "before linear",
          "before linear of the last axis"],
 )  # fmt: skip
 def test_batch_norm_is_gone_and_nothing_changed(

@@ -41,7 +41,7 @@ def inspect(
         ConversionError: It is damaged.
     """
     file = existing_file(path)
-    if registry.function("converters.calibration.ranges:identify")(file):
+    if registry.function("converters.calibration:identify")(file):
         return _ranges(str(path), file)
     plugin, kind = registry.identify(file)
     registry.require(plugin.packages, plugin.extra, f"Reading {file.name} ({kind})")

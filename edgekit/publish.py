@@ -113,7 +113,7 @@ def _check(path: Path, force: bool, kept: set[Path]) -> None:
 
 
 def publish(
-    made: Path, destination: Destination, artifact: Artifact, source: dict[str, str], recipe: Recipe | None
+    made: Path, destination: Destination, artifact: Artifact, source: dict[str, str], recipe: Recipe | None = None
 ) -> None:
     """Move an artifact, its sidecar and its recipe to their final names, each in one step.
 

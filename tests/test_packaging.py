@@ -63,7 +63,7 @@ def test_extras(metadata: email.message.Message) -> None:
 def test_base_install_is_light(metadata: email.message.Message) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     names = {re.split(r"[<>=!~ \[]", line, maxsplit=1)[0] for line in required}
-    assert names == {"click", "rich", "numpy", "scipy", "cattrs", "packaging"}
+    assert names == {"click", "rich", "numpy", "scipy", "cattrs", "packaging", "tomli-w"}
 
 
 def test_every_extra_that_plugins_name_exists() -> None:

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from converters.calibration import methods
+from converters.calibration import FORMAT, methods
 from converters.calibration.statistics import Array, TensorStatistics
 from edgekit.errors import ConversionError, UsageError
 from edgekit.types import from_json, to_json
 
-FORMAT = "edgekit ranges"
 VERSION = 1
 
 
@@ -155,12 +154,6 @@ def _check(tensor: TensorRanges) -> None:
     for method, (low, high) in tensor.methods.items():
         if not -math.inf < low <= 0 <= high < math.inf:
             raise ValueError(f"tensor {tensor.name!r}, method {method}: {low} to {high} does not hold zero")
-
-
-def identify(path: Path) -> bool:
-    """Whether a file is a ranges file, by its first bytes."""
-    with path.open("rb") as file:
-        return f'"format": "{FORMAT}"'.encode() in file.read(64)
 
 
 def needed(path: str | None, scheme: str) -> Ranges:

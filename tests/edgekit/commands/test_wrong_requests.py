@@ -38,7 +38,7 @@ def test_training_mode(run: Run, name: str) -> None:
 
 
 def test_unknown_scheme(run: Run) -> None:
-    check(run("net.pt2", "--quant", "int3"), 2, "--quant int3: no such scheme.", "There are float32, ")
+    check(run("net.pt2", "--quant", "int3"), 2, "--quant: there is no scheme 'int3'.", "There are float32, ")
 
 
 def test_constant_output_is_not_passed(run: Run) -> None:

@@ -7,10 +7,10 @@ READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt --progress-bar on
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench acceptance picture constraints clean
+.PHONY: help demo test lint types bench acceptance quantization picture constraints clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: $(READY) ## Convert the digits network to six files, prove and measure them (under three minutes)
 	$(BIN)/edgekit demo
@@ -31,6 +31,10 @@ bench: $(READY) ## Check the time budgets: help, and one command against six
 
 acceptance: $(READY) ## Convert and check the real trained models beside the repository
 	$(BIN)/python benchmarks/real_models.py
+
+quantization: $(READY) ## Compare int8 with the runtimes' own tools, and the memory of calibrating
+	$(BIN)/python benchmarks/quantization.py
+	$(BIN)/python benchmarks/calibration_memory.py
 
 picture: $(READY) ## Run the demo and put its result into README.md and docs/demo.svg
 	@mkdir -p build

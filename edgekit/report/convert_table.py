@@ -27,7 +27,7 @@ def print_report(report: Report) -> None:
         err.print(f"failed: {failure.what}: {failure.message}", style="red", markup=False, soft_wrap=True)
         for title, text in (("  next: ", failure.hint), ("  log:  ", failure.log)):
             if text:
-                err.print(title + text, markup=False, soft_wrap=True)
+                err.print(title + text.replace("\n", "\n        "), markup=False, soft_wrap=True)
 
 
 def _table(report: Report) -> Table:

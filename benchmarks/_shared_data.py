@@ -15,6 +15,8 @@ _NORMALISATION: dict[str, tuple[Any, Any]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": (0.5, 0.5),
     "mnist": (0.1307, 0.3081),
+    "raw": (0.0, 1 / 255),
+    "unit": (0.0, 1.0),
 }
 
 
@@ -36,9 +38,9 @@ def cifar_lossless(shared: Path, normalisation: str) -> Samples:
     return _images(shared / "_data_cifar10/cifar10_lossless_dev100.npz", normalisation)
 
 
-def mnist_images(shared: Path) -> Samples:
+def mnist_images(shared: Path, normalisation: str = "mnist") -> Samples:
     """The first 5000 of the test set, NCHW."""
-    return _images(shared / "_data_mnist/mnist_t10k_dev_first5000.npz", "mnist")
+    return _images(shared / "_data_mnist/mnist_t10k_dev_first5000.npz", normalisation)
 
 
 def iris_rows(shared: Path) -> Samples:

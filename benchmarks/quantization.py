@@ -2,7 +2,8 @@
 
     python benchmarks/quantization.py [--models FOLDER] [--only NAME]... [--peers-only] [--json FILE]
 
-Every labelled model becomes TFLite, ONNX and ExecuTorch in float32. Each float file is quantized by the runtime's own
+Every labelled PyTorch model becomes TFLite, ONNX and ExecuTorch in float32; float TFLite and ONNX files with labelled
+data are taken as they are (``_given_files.py``). Each float file is quantized by the runtime's own
 tool with its defaults (``_peers.py``) and by ``edgekit convert --int8``, both with the same calibration samples. All
 files run on the labelled samples that calibration has not seen. SQNR is against the float file of the same format;
 latencies are those of one ``edgekit profile``, where the files take turns, and their ratios carry an interval.
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import _depthwise as depthwise
+import _given_files as given
 import numpy as np
 from _cases import ROOT, Case, all_cases, depthwise_cases, unlike
 from _measure import EDGEKIT
@@ -34,6 +36,7 @@ from edgekit.convert import VERIFY_SAMPLES
 from edgekit.splitting import split
 
 PEERS = Path(__file__).parent / "_peers.py"
+GIVEN = Path(__file__).parent / "_given_files.py"
 PEER_NAMES = {"tflite": "LiteRT quantizer", "onnx": "quantize_static", "executorch": "PT2E XNNPACK"}
 SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "executorch": ".pte"}
 MAX_BEHIND_DB = 0.5
@@ -209,6 +212,25 @@ class Bench:
             row.latency = ratio(medians["edgekit"], medians["peer"])
 
 
+class GivenBench(Bench):
+    """A case whose float file is given: one target, quantized by edgekit's steps."""
+
+    def rows(self) -> list[Row]:
+        """Make, run and time everything."""
+        chosen = split(len(self.case.calibration), len(self.case.calibration), VERIFY_SAMPLES).calibration
+        self._save("calibration", self.case.calibration[chosen])
+        for name, inputs in self.inputs.items():
+            self._save(name, inputs)
+        source = self.case.weights
+        target = given.SUFFIXES[source.suffix]
+        files = {(target, "float"): source}
+        if not self.options.peers_only:
+            made = self.folder / f"edgekit{source.suffix}"
+            run(GIVEN, target, source, self.folder / "calibration.npy", made)
+            files[target, "edgekit"] = made
+        return [self._row(target, files, len(chosen))]
+
+
 def ratio(one: dict[str, Any], other: dict[str, Any]) -> list[float]:
     """Of two medians with intervals: the ratio, and the least and most it can be."""
     low, high = (item if item is not None else one["value"] for item in (one["low"], one["high"]))
@@ -224,7 +246,12 @@ def sqnr_db(expected: Any, found: Any) -> float | None:
 
 def peers(action: str, target: str, file: Path, samples: Path, output: Path) -> None:
     """One of the commands of ``_peers.py``."""
-    command = [sys.executable, str(PEERS), action, target, str(file), str(samples), str(output)]
+    run(PEERS, action, target, file, samples, output)
+
+
+def run(*words: str | Path) -> None:
+    """A script beside this one, in a process of its own."""
+    command = [sys.executable, *map(str, words)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr[-2000:]}")
@@ -316,10 +343,11 @@ def main() -> int:
         shared = options.models.resolve()
         wanted = [case for case in all_cases(shared, scratch, one_form=True) if is_wanted(case.name, options.only)]
         names = [item for item in depthwise.NAMES if is_wanted(item, options.only)]
-        for case in (*wanted, *depthwise_cases(shared, names)):
+        others = [case for case in given.cases(shared) if is_wanted(case.name, options.only)]
+        for case in (*wanted, *others, *depthwise_cases(shared, names)):
             folder = scratch / f"of-{case.name}"
             folder.mkdir()
-            made = Bench(case, folder, options).rows()
+            made = (GivenBench if case in others else Bench)(case, folder, options).rows()
             for row in made:
                 if not options.peers_only:
                     judge(row, bool(case.labelled))

@@ -75,7 +75,8 @@ class Conversion:
         self.broken: dict[Node, EdgekitError] = {}
         self.places: dict[_Ranged, calibration.RangesPlace] = {}
         self.ranges: dict[_Ranged, Path] = {}  # those of places that are there
-        self.settings = {item.last: item.recipe.quantization for item in wanted}
+        # All layers of a float file are float already, so rules are not about it.
+        self.settings = {item.last: item.recipe.quantization for item in wanted if item.quantized}
         self.artifacts: dict[Path, Artifact] = {}
         self.failures: list[Failure] = []
         suspicion = self._suspicion()

@@ -106,6 +106,8 @@ def check(quantization: Quantization, scheme: str, where: str) -> None:
     for value, known, key in ((quantization.io, IO, "io"), (quantization.cpu, TARGET_CPUS, "cpu")):
         if value not in known:
             raise UsageError(f"{where}: {key} {value!r} is not known.", hint=f"There are {', '.join(known)}.")
+    if quantization.rules and schemes[scheme].weight_bits > 8 and where.startswith("--recipe"):
+        raise UsageError(f"{where}: all layers of a {scheme} file are float, so there is nothing for rules to do.")
     registry.function("converters.calibration.methods:parse")(quantization.method)
 
 

@@ -38,6 +38,7 @@ def test_only_the_scheme_is_needed(tmp_path: Path) -> None:
         ("scheme = 8", "must be text"),
         ('scheme = "int8"\noptimize = 1', "true or false"),
         ('scheme = "int8"\nrules = 1', "rules are a list"),
+        ('scheme = "float16"\n[[rules]]\nmatch = "a"', "nothing for rules to do"),
         ('scheme = "int8"\n[[rules]]\nscheme = "float32"', "a match and a scheme"),
         ('scheme = "int8"\n[[rules]]\nmatch = 1', "a match and a scheme"),
         ('scheme = "int8"\n[[rules]]\nmatch = "a"\nscheme = "int7"', "no scheme 'int7'"),

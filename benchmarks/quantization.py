@@ -78,6 +78,7 @@ class Row:
         files: ``peer``, ``edgekit``, ``optimized``.
         latency: ``[ratio, lowest, highest]`` of edgekit's file to the peer's.
         findings: What is not as asked.
+        remarks: What else there is to say.
     """
 
     model: str
@@ -89,6 +90,7 @@ class Row:
     files: dict[str, Figures] = field(default_factory=dict)
     latency: list[float] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def sqnr_db(self, maker: str) -> float:
         """Infinite for identical outputs, NaN for a file that is not there."""
@@ -96,6 +98,10 @@ class Row:
             return float("nan")
         found = self.files[maker].sqnr_db
         return float("inf") if found is None else found
+
+
+class RunError(Exception):
+    """A script ended badly; its last line."""
 
 
 class Bench:
@@ -172,8 +178,14 @@ class Bench:
         made |= {maker: path for (where, maker), path in files.items() if where == target and maker != "float"}
         expected = self._outputs(target, reference)
         row.float_top1 = self._top1(expected)
-        for maker, path in made.items():
-            found = self._outputs(target, path)
+        for maker, path in list(made.items()):
+            try:
+                found = self._outputs(target, path)
+            except RunError as error:
+                # The peer's own runtime refuses the peer's own file: nothing to compare with, and no fault of ours.
+                (row.remarks if maker == "peer" else row.findings).append(f"{maker}: does not run: {error}")
+                del made[maker]
+                continue
             first = next(iter(self.inputs))
             row.files[maker] = Figures(path.stat().st_size, sqnr_db(expected[first], found[first]), self._top1(found))
         if self.options.budget:
@@ -254,7 +266,7 @@ def run(*words: str | Path) -> None:
     command = [sys.executable, *map(str, words)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr[-2000:]}")
+        raise RunError((done.stderr.strip().splitlines() or ["no word"])[-1])
 
 
 def edgekit(*arguments: str) -> tuple[int, dict[str, Any], str]:
@@ -285,7 +297,7 @@ def judge(row: Row, labelled: bool) -> None:
 
 def judge_all(rows: list[Row]) -> list[str]:
     """Limits on all labelled models together."""
-    labelled = [row for row in rows if row.float_top1 and "edgekit" in row.files]
+    labelled = [row for row in rows if row.float_top1 and {"edgekit", "peer"} <= set(row.files)]
     pairs = [(row, row.sqnr_db("edgekit") - row.sqnr_db("peer")) for row in labelled]
     if not pairs:
         return []  # no labelled model was asked for, or each row says what is missing
@@ -320,7 +332,9 @@ def line(row: Row) -> str:
     sizes = "/".join(f"{size / 1000:.0f}" for size in bytes_)
     timed = [row.files[maker].latency if maker in row.files else [] for maker in makers[:2]]
     ratios = ["{:.2f} ({:.2f}-{:.2f})".format(*item) if item else "-" for item in (*timed, row.latency)]
-    return LINE.format(row.model, row.target, *sqnr, top1, sizes, *ratios, "; ".join(row.findings) or "ok")
+    return LINE.format(
+        row.model, row.target, *sqnr, top1, sizes, *ratios, "; ".join([*(row.findings or ["ok"]), *row.remarks])
+    )
 
 
 def main() -> int:
@@ -343,7 +357,7 @@ def main() -> int:
         shared = options.models.resolve()
         wanted = [case for case in all_cases(shared, scratch, one_form=True) if is_wanted(case.name, options.only)]
         names = [item for item in depthwise.NAMES if is_wanted(item, options.only)]
-        others = [case for case in given.cases(shared) if is_wanted(case.name, options.only)]
+        others = [case for case in given.cases(shared, scratch) if is_wanted(case.name, options.only)]
         for case in (*wanted, *others, *depthwise_cases(shared, names)):
             folder = scratch / f"of-{case.name}"
             folder.mkdir()

@@ -9,6 +9,7 @@ the peers' are.
 from __future__ import annotations
 
 import argparse
+import csv
 import tempfile
 from pathlib import Path
 
@@ -28,9 +29,7 @@ _NETWORK = None  # nothing of PyTorch is behind these
 def cases(shared: Path, scratch: Path) -> list[Case]:
     """The float TFLite and ONNX files of the shared folder that have labelled data.
 
-    One TFLite file has no signature, and LiteRT's own quantizer calibrates through signatures alone: a copy of it gets
-    one in ``scratch``. The key point classifier is left out: the quantizer leaves float biases in it, by its own route
-    and by edgekit's, and the runtime refuses both files (``is_optional_bias_int != true``).
+    Two TFLite files are older than what LiteRT's own quantizer reads; copies of these are made in ``scratch``.
     """
     if not shared.is_dir():
         return []
@@ -40,6 +39,11 @@ def cases(shared: Path, scratch: Path) -> list[Case]:
             "mlperf-resnet8",
             _with_signature(shared / "mlperf_tiny_resnet8/pretrainedResnet.tflite", scratch),
             _last({"jpeg": cifar_images(shared, "raw"), "lossless": cifar_lossless(shared, "raw")}),
+        ),
+        _case(
+            "key-points",
+            _with_signature(shared / "hand_gesture/keypoint_classifier/keypoint_classifier.tflite", scratch),
+            _key_points(shared),
         ),
         _case("aieq-mnist", shared / "aieq_mnist/conv_fc_mnist.tflite", _last({"mnist": mnist_images(shared, "unit")})),
         _case("zoo-mnist", shared / "mnist_onnx/mnist.onnx", {"mnist": mnist_images(shared, "raw")}),
@@ -73,12 +77,18 @@ def _case(name: str, file: Path, labelled: dict[str, Samples]) -> Case:
 
 
 def _with_signature(source: Path, scratch: Path) -> Path:
-    """A copy whose inputs and outputs have the names of their tensors."""
+    """A copy that LiteRT's quantizer can read: it calibrates through signatures alone, and knows new operator codes.
+
+    Inputs and outputs get the names of their tensors. Files of before 2020 have their codes in the old one-byte field,
+    and the quantizer takes the zeros of the new one for additions.
+    """
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(source.read_bytes(), 0))
     (graph,) = model.subgraphs
+    for code in model.operatorCodes:
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
 
@@ -97,6 +107,14 @@ def _with_signature(source: Path, scratch: Path) -> Path:
     made = scratch / source.name
     made.write_bytes(bytes(builder.Output()))
     return made
+
+
+def _key_points(shared: Path) -> dict[str, Samples]:
+    """4450 hands, 21 points each, already normalised."""
+    with (shared / "hand_gesture/keypoint_classifier/keypoint.csv").open(newline="") as file:
+        rows = np.array([[float(value) for value in row] for row in csv.reader(file)], np.float32)
+    order = np.random.default_rng(0).permutation(len(rows))  # the file is sorted by class
+    return {"key points": (np.ascontiguousarray(rows[order, 1:]), rows[order, 0].astype(np.int64))}
 
 
 def _last(labelled: dict[str, Samples]) -> dict[str, Samples]:

@@ -15,8 +15,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgekit import feeds
+from edgekit import feeds, registry
 from edgekit.data import SEED
+from edgekit.errors import ConversionError
 from edgekit.plugins import Calibration
 from edgekit.source import OpenedSource
 from edgekit.types import CalibrationFacts
@@ -104,7 +105,16 @@ def place(opened: OpenedSource, calibration: Calibration, percentile: float) -> 
     digest = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:16]
     name = f"{opened.path.stem}.{calibration.form.replace('.', '-')}.{digest}.ranges.json"
     path = cache_folder() / "ranges" / name
-    return RangesPlace(path, conditions, path.exists())
+    return RangesPlace(path, conditions, path.exists() and _is_whole(path))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a kept file can be read; one that cannot, a full disk may have cut it, is computed again and replaced."""
+    try:
+        registry.function("converters.calibration.ranges:read")(path)
+    except ConversionError:
+        return False
+    return True
 
 
 def _hash_of(folder: Path) -> str:

@@ -36,8 +36,8 @@ class ConvertOptions:
     Attributes:
         quant: Names of schemes; float32 when neither these nor a recipe name one.
         recipe: A recipe file, whose scheme is made beside those.
-        quantization: How to quantize; the recipe's own choices stand where these are the defaults, and its rules come
-            behind these.
+        quantization: How to quantize; a recipe's rules come behind these.
+        explicit: Fields of it that stand over the recipe's own (``method``, ``cpu``, ``io``).
         optimize: Rewrite the program for 8 bits first, where that measurably helps.
         data: ``--data``, as typed; ``random`` for random calibration.
         calibration_samples: How many of the data to calibrate with, at most.
@@ -51,6 +51,7 @@ class ConvertOptions:
     quant: tuple[str, ...] = ()
     recipe: Path | None = None
     quantization: Quantization = field(default_factory=lambda: Quantization(cpu="auto"))
+    explicit: frozenset[str] = frozenset()
     optimize: bool = False
     data: str | None = None
     calibration_samples: int = CALIBRATION_SAMPLES
@@ -141,17 +142,10 @@ def _recipes(options: ConvertOptions) -> list[Recipe]:
 
 def _merged(recipe: Recipe, options: ConvertOptions) -> Recipe:
     """A recipe with the command's own options over it."""
-    given, plain, kept = options.quantization, Quantization(cpu="auto"), recipe.quantization
-    return Recipe(
-        recipe.scheme,
-        Quantization(
-            method=kept.method if given.method == plain.method else given.method,
-            cpu=kept.cpu if given.cpu == plain.cpu else given.cpu,
-            io=kept.io if given.io == plain.io else given.io,
-            rules=(*given.rules, *kept.rules),
-        ),
-        recipe.optimize or options.optimize,
-    )
+    given, kept = options.quantization, recipe.quantization
+    over = {name: getattr(given, name) for name in options.explicit}
+    merged = replace(kept, **over, rules=(*given.rules, *kept.rules))
+    return Recipe(recipe.scheme, merged, recipe.optimize or options.optimize)
 
 
 def _check_request(wanted: Sequence[Wanted], options: ConvertOptions) -> None:

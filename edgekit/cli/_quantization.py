@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from edgekit import registry
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _CHOSEN = "edgekit.schemes"
+_TYPED = "edgekit.typed"
+_FIELDS = {"method": "calibration_method", "cpu": "cpu", "io": "io"}
+"""Of the settings, and the options that give them."""
 _CPUS = ("auto", "x86-vnni", "x86", "arm")
 
 
@@ -28,6 +32,7 @@ class QuantizationOptions:
         quant: Names of schemes, in order.
         recipe: ``--recipe``.
         quantization: The settings.
+        explicit: Fields of the settings that were typed, be it with their default.
         optimize: ``--optimize``.
         calibration_samples: ``--calibration-samples``.
     """
@@ -35,6 +40,7 @@ class QuantizationOptions:
     quant: tuple[str, ...]
     recipe: Path | None
     quantization: Quantization
+    explicit: frozenset[str]
     optimize: bool
     calibration_samples: int
 
@@ -93,12 +99,18 @@ def collected(ctx: click.Context) -> QuantizationOptions:
         rules=tuple(Rule(pattern) for pattern in given["exclude"]),
     )
     quant = tuple(dict.fromkeys(given.get(_CHOSEN, ())))
-    return QuantizationOptions(quant, given["recipe"], settings, given["optimize"], given["calibration_samples"])
+    explicit = frozenset(field for field, option in _FIELDS.items() if option in given[_TYPED])
+    return QuantizationOptions(
+        quant, given["recipe"], settings, explicit, given["optimize"], given["calibration_samples"]
+    )
 
 
 def _option(name: str, **settings: Any) -> Callable[[F], F]:
     def keep(ctx: click.Context, option: click.Parameter, value: Any) -> None:
         ctx.meta[str(option.name)] = value
+        typed = ctx.meta.setdefault(_TYPED, set())
+        if ctx.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT:
+            typed.add(option.name)
 
     return click.option(name, expose_value=False, callback=keep, **settings)
 

@@ -69,6 +69,7 @@ def command(
         quant=chosen.quant,
         recipe=chosen.recipe,
         quantization=chosen.quantization,
+        explicit=chosen.explicit,
         optimize=chosen.optimize,
         data=data,
         calibration_samples=chosen.calibration_samples,

@@ -65,6 +65,18 @@ def test_what_is_kept_is_found_again(opened: OpenedSource, tmp_path: Path, monke
     assert (facts.ranges, facts.method, facts.samples, facts.reused) == (str(kept), "mse", 3, False)
 
 
+def test_a_damaged_file_is_computed_again(
+    opened: OpenedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_CACHE", str(tmp_path / "cache"))
+    kept = place(opened).keep(made(tmp_path))
+    kept.write_text(kept.read_text()[:100])
+    again = place(opened)
+    assert not again.reused
+    assert ranges_file.read(again.keep(made(tmp_path))).samples == 3
+    assert place(opened).reused
+
+
 def test_everything_that_decides_on_them_is_in_the_name(
     opened: OpenedSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

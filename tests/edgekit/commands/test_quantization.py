@@ -104,6 +104,17 @@ def test_a_recipe_makes_the_same_file_again(run: Run) -> None:
     assert Path("again/trained.int8.onnx").read_bytes() == Path("out/trained.int8.onnx").read_bytes()
 
 
+def test_what_is_typed_stands_over_a_recipe(run: Run) -> None:
+    Path("recipe.toml").write_text('scheme = "int8"\nio = "int8"\ncpu = "arm"\ncalibration = "mse"\n')
+    arguments = ("--recipe", "recipe.toml", "--data", "data.npz", "--io", "float", "--calibration-method", "auto")
+    done = run("trained.pt2", *arguments)
+    assert done.code == 0, done.err
+    made = sidecar("trained.int8.onnx")
+    assert made["signature"]["inputs"][0]["dtype"] == "float32"
+    written = Path("out/trained.int8.onnx.recipe.toml").read_text()
+    assert 'cpu = "arm"' in written and 'io = "float"' in written and 'calibration = "auto"' in written
+
+
 def test_the_recorded_command_makes_the_same_file_again(run: Run) -> None:
     done = run("trained.pt2", "--int8", "--data", "data.npz", "--exclude", "@last", "--io", "float")
     assert done.code == 0, done.err

@@ -74,8 +74,11 @@ def read(path: str | Path) -> Recipe:
         io=content.get("io", "float"),
         rules=tuple(_rule(item, path) for item in _rules(content, path)),
     )
-    check(quantization, content["scheme"], f"--recipe {path}")
-    return Recipe(content["scheme"], quantization, content.get("optimize", False))
+    scheme = content["scheme"]
+    check(quantization, scheme, f"--recipe {path}")
+    if quantization.rules and registry.schemes()[scheme].weight_bits > 8:
+        raise UsageError(f"--recipe {path}: all layers of a {scheme} file are float; there is nothing for rules to do.")
+    return Recipe(scheme, quantization, content.get("optimize", False))
 
 
 def write(path: Path, recipe: Recipe) -> None:
@@ -106,8 +109,6 @@ def check(quantization: Quantization, scheme: str, where: str) -> None:
     for value, known, key in ((quantization.io, IO, "io"), (quantization.cpu, TARGET_CPUS, "cpu")):
         if value not in known:
             raise UsageError(f"{where}: {key} {value!r} is not known.", hint=f"There are {', '.join(known)}.")
-    if quantization.rules and schemes[scheme].weight_bits > 8 and where.startswith("--recipe"):
-        raise UsageError(f"{where}: all layers of a {scheme} file are float, so there is nothing for rules to do.")
     registry.function("converters.calibration.methods:parse")(quantization.method)
 
 

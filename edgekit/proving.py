@@ -94,7 +94,12 @@ class Proof:
             verification=verdict,
             stayed_float=tuple(FloatOperator(**found) for found in last["stayed_float"]),
             undelegated=undelegated,
-            notes=(*self.opened.notes, *(note for result in made.results for note in result["notes"])),
+            # A file that was made all the same (--no-verify, or without calibration) says what was found about the data.
+            notes=(
+                *self.opened.notes,
+                *filter(None, [self.opened.suspicion]),
+                *(note for result in made.results for note in result["notes"]),
+            ),
             tools=_versions(name for result in made.results for name in result["packages"]),
             steps=tuple(edge.step.name for edge in wanted.edges),
             command=self._command(wanted),

@@ -139,6 +139,9 @@ def test_data_that_the_model_was_not_trained_on(run: Run) -> None:
     done = run("trained.pt2", "--int8", "--data", "pixels.npz")
     check(done, 7, "255", "BatchNorm", "norm", "--no-verify")
     assert run("trained.pt2", "--int8", "--data", "pixels.npz", "--no-verify").code == 0
+    assert any(
+        "does not look like what the model was trained on" in note for note in sidecar("trained.int8.onnx")["notes"]
+    )
 
 
 def test_one_sample_out_of_proportion_makes_a_dead_file(run: Run) -> None:

@@ -94,7 +94,7 @@ class Proof:
             verification=verdict,
             stayed_float=tuple(FloatOperator(**found) for found in last["stayed_float"]),
             undelegated=undelegated,
-            # A file that was made all the same (--no-verify, or without calibration) says what was found about the data.
+            # A file that was made all the same (--no-verify, or no calibration) says what was found about the data.
             notes=(
                 *self.opened.notes,
                 *filter(None, [self.opened.suspicion]),

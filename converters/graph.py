@@ -14,6 +14,9 @@ from edgekit.plugins import Edge, Node, Step
 
 TORCH_EXPORT = "torch.export"
 SAVED_MODEL = "SavedModel"
+"""A folder that :func:`converters.saved_model.form.write` has written."""
+STABLEHLO = "StableHLO"
+"""A serialized ``jax.export.Exported``, a pure function with its weights inside."""
 ONNX = "ONNX"
 TFLITE = "TFLite"
 PTE = "pte"

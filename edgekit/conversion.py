@@ -28,6 +28,7 @@ class ConversionOptions:
     check: bool
     min_sqnr_db: float | None
     source: SourceOptions
+    allow_select_ops: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Conversion:
         self.failures: list[Failure] = []
         suspicion = self._suspicion()
         if suspicion is not None:
-            self.broken = {item.last: suspicion for item in wanted if item.scheme.needs_calibration}
+            self.broken = {item.last: suspicion for item in wanted if item.calibrated}
 
     def finish_all(self) -> None:
         """Run steps as their inputs are there; check and publish each artifact as it is made."""
@@ -122,7 +123,7 @@ class Conversion:
                     self._check_done(checking.pop(future), future)
 
     def _has(self, node: Node) -> bool:
-        return node.form == self.opened.form or node in self.files
+        return node == self.opened.node or node in self.files
 
     def _ready(self, edge: Edge) -> bool:
         ranged = self._ranged(edge)
@@ -186,7 +187,8 @@ class Conversion:
         return folder
 
     def _start(self, edge: Edge) -> Future[Any]:
-        suffix = next(target.suffix for target in registry.targets().values() if target.form == edge.target.form)
+        suffixes = {target.form: target.suffix for target in registry.targets().values()}
+        suffix = suffixes.get(edge.target.form, f".{edge.target.form}")
         name = f"{self.opened.path.stem}.{edge.target.scheme}{suffix}"
         made = self.planned[edge.target] = self._folder(edge.target.scheme + suffix) / name
         ranged = self._ranged(edge)
@@ -197,6 +199,7 @@ class Conversion:
             "signature": to_json(self.opened.signature),
             "ranges": None if ranged is None else str(self.ranges[ranged]),
             "settings": to_json(self._settings(edge)),
+            **{name: getattr(self.options, name) for name in edge.step.options},
         }
         label = f"{name}: {edge.step.name}"
         job = Job(label, edge.step.entry, arguments, edge.step.preload, self.options.source.timeout_s)

@@ -13,13 +13,21 @@ from edgekit.conversion import Conversion, ConversionOptions
 from edgekit.cpu import resolve
 from edgekit.errors import UsageError
 from edgekit.jobs import Job, Workers
-from edgekit.paths import existing_file
+from edgekit.paths import existing
 from edgekit.planning import Wanted, plan, without_data
 from edgekit.progress import Progress, Silent
 from edgekit.publish import destinations
 from edgekit.recipes import Recipe
 from edgekit.scratch import scratch_folder
-from edgekit.source import OpenedSource, SourceOptions, identify_source, open_source
+from edgekit.source import (
+    OpenedSource,
+    SourceOptions,
+    arrived_scheme,
+    check_options,
+    identify_source,
+    named,
+    open_source,
+)
 from edgekit.types import OptimizeStep, Quantization, Report, to_json
 
 VERIFY_SAMPLES = 128
@@ -38,6 +46,7 @@ class ConvertOptions:
         recipe: A recipe file, whose scheme is made beside those.
         quantization: How to quantize; a recipe's rules come behind these.
         explicit: Fields of it that stand over the recipe's own (``method``, ``cpu``, ``io``).
+        allow_select_ops: Take TensorFlow operators into a TFLite file that LiteRT has not.
         optimize: Rewrite the program for 8 bits first, where that measurably helps.
         data: ``--data``, as typed; ``random`` for random calibration.
         calibration_samples: How many of the data to calibrate with, at most.
@@ -52,6 +61,7 @@ class ConvertOptions:
     recipe: Path | None = None
     quantization: Quantization = field(default_factory=lambda: Quantization(cpu="auto"))
     explicit: frozenset[str] = frozenset()
+    allow_select_ops: bool = False
     optimize: bool = False
     data: str | None = None
     calibration_samples: int = CALIBRATION_SAMPLES
@@ -84,17 +94,17 @@ def convert(
     """
     options, progress = options or ConvertOptions(), progress or Silent()
     registry.check_no_shadow()
-    path = existing_file(model)
+    path, source = named(model, options.source)
+    path, options = existing(path), replace(options, source=source)
     plugin, _ = identify_source(path)
-    recipes = without_data(_recipes(options), options.data, progress)
-    wanted, failures = plan(plugin, to, recipes)
-    _check_request(wanted, options)
-    targets = [(item.target.name, item.scheme.name, item.target.suffix) for item in wanted]
-    keep = [path, *([Path(options.data)] if options.data else []), *([options.recipe] if options.recipe else [])]
-    for item, place in zip(wanted, destinations(path, targets, options.output, options.force, keep), strict=True):
-        item.destination = place
+    check_options(plugin, source)
     with scratch_folder() as scratch, Workers(scratch, progress=progress) as workers:
-        opened = _open(path, workers, options, wanted)
+        arrived = arrived_scheme(path, workers, source.timeout_s)
+        recipes = without_data(_recipes(options, arrived), options.data, progress, arrived)
+        wanted, failures = plan(plugin, to, recipes, arrived)
+        _check_request(wanted, options)
+        _choose_names(path, wanted, options)
+        opened = _open(path, workers, options, wanted, arrived)
         runs = [
             Conversion(program, items, _conversion_options(options), workers, progress, steps)
             for program, items, steps in _variants(opened, wanted, options, workers)
@@ -112,8 +122,20 @@ def convert(
     )
 
 
-def _recipes(options: ConvertOptions) -> list[Recipe]:
-    """One per scheme asked for.
+def _choose_names(path: Path, wanted: Sequence[Wanted], options: ConvertOptions) -> None:
+    """Give each artifact its final place.
+
+    Raises:
+        UsageError: A name is taken or cannot be written.
+    """
+    targets = [(item.target.name, item.scheme.name, item.target.suffix) for item in wanted]
+    keep = [path, *([Path(options.data)] if options.data else []), *([options.recipe] if options.recipe else [])]
+    for item, place in zip(wanted, destinations(path, targets, options.output, options.force, keep), strict=True):
+        item.destination = place
+
+
+def _recipes(options: ConvertOptions, arrived: str) -> list[Recipe]:
+    """One per scheme asked for; where none is, the one that the model has arrived in.
 
     Raises:
         UsageError: Words that mean nothing, or one scheme in two ways.
@@ -123,7 +145,7 @@ def _recipes(options: ConvertOptions) -> list[Recipe]:
     if options.recipe is not None:
         found.append(_merged(recipe_files.read(options.recipe), options))
     if not found:
-        found = [Recipe("float32", given, options.optimize)]
+        found = [Recipe(arrived, given, options.optimize)]
     for recipe in found:
         recipe_files.check(recipe.quantization, recipe.scheme, "--quant")
     resolved = [
@@ -168,17 +190,22 @@ def _check_request(wanted: Sequence[Wanted], options: ConvertOptions) -> None:
 
 def _conversion_options(options: ConvertOptions) -> ConversionOptions:
     return ConversionOptions(
-        options.data, options.calibration_samples, options.check, options.min_sqnr_db, options.source
+        options.data,
+        options.calibration_samples,
+        options.check,
+        options.min_sqnr_db,
+        options.source,
+        options.allow_select_ops,
     )
 
 
-def _open(path: Path, workers: Workers, options: ConvertOptions, wanted: list[Wanted]) -> OpenedSource:
+def _open(path: Path, workers: Workers, options: ConvertOptions, wanted: list[Wanted], arrived: str) -> OpenedSource:
     """Read the source while the frameworks of the steps are imported beside it."""
     random = options.data == data_files.RANDOM
     dataset = None
     if options.data is not None and not random:
         dataset = data_files.load(options.data, workers.scratch, workers)
-    calibrated = any(item.scheme.needs_calibration or (item.quantized and item.recipe.optimize) for item in wanted)
+    calibrated = any(item.calibrated or (item.quantized and item.recipe.optimize) for item in wanted)
     for preload in {edge.step.preload for item in wanted for edge in item.edges}:
         workers.warm_up(preload)
     return open_source(
@@ -189,6 +216,7 @@ def _open(path: Path, workers: Workers, options: ConvertOptions, wanted: list[Wa
         random_calibration=RANDOM_CALIBRATION_SAMPLES if random and calibrated else 0,
         calibration_samples=options.calibration_samples if calibrated else 0,
         samples=VERIFY_SAMPLES,
+        scheme=arrived,
     )
 
 

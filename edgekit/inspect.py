@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgekit import registry
-from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers
-from edgekit.paths import existing_file
+from edgekit.jobs import Job, Workers
+from edgekit.paths import existing, size_bytes
 from edgekit.plugins import Source
 from edgekit.progress import Progress
 from edgekit.scratch import scratch_folder
+from edgekit.source import SourceOptions, check_options, named
 from edgekit.types import SCHEMA_VERSION, to_json
-
-if TYPE_CHECKING:
-    from edgekit.source import SourceOptions
 
 RANGES = "edgekit ranges"
 """The ``format`` of calibration ranges."""
@@ -40,29 +38,24 @@ def inspect(
         MissingDependencyError: A package that reads it is not installed.
         ConversionError: It is damaged.
     """
-    file = existing_file(path)
-    if registry.function("converters.calibration:identify")(file):
+    chosen = options or SourceOptions()
+    file, chosen = named(path, chosen)
+    file = existing(file)
+    if not file.is_dir() and registry.function("converters.calibration:identify")(file):
         return _ranges(str(path), file)
     plugin, kind = registry.identify(file)
     registry.require(plugin.packages, plugin.extra, f"Reading {file.name} ({kind})")
     arguments: dict[str, Any] = {"path": str(file)}
-    timeout_s = options.timeout_s if options else DEFAULT_TIMEOUT_S
     if isinstance(plugin, Source):
-        from edgekit.source import SourceOptions
-
-        chosen = options or SourceOptions()
-        arguments |= {
-            "model_code": chosen.model_code,
-            "trust": chosen.trust,
-            "inputs": list(chosen.inputs),
-        }
-    job = Job(f"{file.name}: inspect", plugin.inspect, arguments, plugin.preload, timeout_s)
+        check_options(plugin, chosen)
+        arguments = {"request": to_json(chosen.request(file))}
+    job = Job(f"{file.name}: inspect", plugin.inspect, arguments, plugin.preload, chosen.timeout_s)
     with scratch_folder() as scratch, Workers(scratch, parallel=1, progress=progress) as workers:
         facts = workers.call(job)
     return {
         "schema_version": SCHEMA_VERSION,
         "path": str(path),
-        "size_bytes": file.stat().st_size,
+        "size_bytes": size_bytes(file),
         **facts,
     }
 

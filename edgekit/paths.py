@@ -18,11 +18,28 @@ def existing_file(path: str | Path) -> Path:
     Raises:
         UsageError: It is missing, a folder, empty or unreadable.
     """
-    place = Path(path)
+    place = existing(path)
     if place.is_dir():
         raise UsageError(f"{path}: this is a folder; a model file is expected.", hint=_files_in(place))
+    return place
+
+
+def existing(path: str | Path) -> Path:
+    """The path, once it is known to be a readable file with something in it, or a folder.
+
+    Args:
+        path: As the user typed it.
+
+    Raises:
+        UsageError: It is missing, empty or unreadable.
+    """
+    place = Path(path)
     if not place.exists():
         raise UsageError(f"{path}: no such file.", hint=names_like(place))
+    if place.is_dir():
+        if not os.access(place, os.R_OK | os.X_OK):
+            raise UsageError(f"{path}: you may not list this folder.", hint=f"chmod u+rx {path}   (or ask its owner)")
+        return place
     if not place.is_file():
         raise UsageError(f"{path}: not a regular file.", hint="Copy its content to a file first.")
     if not os.access(place, os.R_OK):
@@ -30,6 +47,12 @@ def existing_file(path: str | Path) -> Path:
     if place.stat().st_size == 0:
         raise UsageError(f"{path}: the file is empty.", hint="Copy or download it again; 0 bytes arrived.")
     return place
+
+
+def size_bytes(place: Path) -> int:
+    """Of a file, or of all files in a folder."""
+    files = (item for item in place.rglob("*") if item.is_file()) if place.is_dir() else [place]
+    return sum(item.stat().st_size for item in files)
 
 
 def _files_in(folder: Path) -> str:

@@ -14,6 +14,9 @@ from edgekit.publish import Destination
 from edgekit.recipes import Recipe
 from edgekit.types import Failure, Scheme
 
+OPTIMIZED_FORM = "torch.export"
+"""The form that ``--optimize`` rewrites, and on which causes of a loss are looked for."""
+
 
 @dataclass
 class Wanted:
@@ -38,13 +41,26 @@ class Wanted:
         return self.edges[-1].target
 
     @property
+    def calibrated(self) -> bool:
+        """Whether one of its steps needs the ranges of activations."""
+        known = registry.schemes()
+        return any(
+            known[edge.target.scheme].needs_calibration and not known[edge.source.scheme].needs_calibration
+            for edge in self.edges
+        )
+
+    @property
     def quantized(self) -> bool:
         """Whether its weights or activations have 8 bits or fewer."""
         return self.scheme.weight_bits < 16
 
 
-def without_data(recipes: Sequence[Recipe], data: str | None, progress: Progress) -> list[Recipe]:
+def without_data(
+    recipes: Sequence[Recipe], data: str | None, progress: Progress, arrived: str = "float32"
+) -> list[Recipe]:
     """The recipes that can be followed with this data: int8 without any becomes int8-dynamic, and that is said.
+
+    A scheme that the model has arrived in needs no data.
 
     Raises:
         UsageError: Another scheme needs calibration data, and there is none.
@@ -53,7 +69,7 @@ def without_data(recipes: Sequence[Recipe], data: str | None, progress: Progress
     chosen: list[Recipe] = []
     for recipe in recipes:
         scheme, kept = known[recipe.scheme], recipe
-        if scheme.needs_calibration and data is None:
+        if scheme.needs_calibration and data is None and recipe.scheme != arrived:
             if recipe.scheme != "int8":
                 raise UsageError(
                     f"--{recipe.scheme} takes its ranges from data, and there is none.",
@@ -74,8 +90,16 @@ def without_data(recipes: Sequence[Recipe], data: str | None, progress: Progress
     return chosen
 
 
-def plan(source: Source, to: Sequence[str], recipes: Sequence[Recipe]) -> tuple[list[Wanted], list[Failure]]:
+def plan(
+    source: Source, to: Sequence[str], recipes: Sequence[Recipe], arrived: str = "float32"
+) -> tuple[list[Wanted], list[Failure]]:
     """A way for each artifact; what has none, or lacks a package, is a failure.
+
+    Args:
+        source: What the model is.
+        to: Names of targets.
+        recipes: One per scheme.
+        arrived: The scheme that the model is in already.
 
     Raises:
         EdgekitError: The first failure, when nothing is left to do.
@@ -87,7 +111,7 @@ def plan(source: Source, to: Sequence[str], recipes: Sequence[Recipe]) -> tuple[
         target = registry.targets()[name]
         for recipe in recipes:
             try:
-                wanted.append(_way(source, target, recipe))
+                wanted.append(_way(Node(source.form, arrived), source, target, recipe))
             except EdgekitError as error:
                 first = first or error
                 failures.append(failure(f"{name} {recipe.scheme}", error))
@@ -101,29 +125,45 @@ def failure(what: str, error: EdgekitError) -> Failure:
     return Failure(what, type(error).__name__, error.exit_code, error.message, error.hint, error.log)
 
 
-def _way(source: Source, target: Target, recipe: Recipe) -> Wanted:
+def _way(start: Node, source: Source, target: Target, recipe: Recipe) -> Wanted:
     find = registry.function("converters.graph:plan")
     scheme = registry.schemes()[recipe.scheme]
-    edges: list[Edge] | None = find(Node(source.form), Node(target.form, scheme.name), registry.steps())
+    edges: list[Edge] | None = find(start, Node(target.form, scheme.name), registry.steps())
     if edges is None:
-        raise _impossible(source, target, scheme)
+        raise _impossible(start, source, target, scheme)
+    if not edges:
+        raise UnsupportedError(
+            f"The model is a {scheme.name} {target.title} file already: nothing is to be converted.",
+            hint="Ask for another scheme or target (edgekit list), or measure it as it is: edgekit profile FILE",
+        )
     for edge in edges:
         registry.require(edge.step.packages, edge.step.extra, f"Converting to {target.title}")
     runtime = registry.runtimes()[target.runtime]
     registry.require(runtime.PACKAGES, runtime.EXTRA, f"Checking {target.title} files")
     wanted = Wanted(target, recipe, scheme, edges)
     if wanted.quantized:
-        _check_settings(wanted)
+        _check_settings(wanted, start)
     return wanted
 
 
-def _check_settings(wanted: Wanted) -> None:
-    """Refuse rules and borders that the quantizing step cannot do.
+def _check_settings(wanted: Wanted, start: Node) -> None:
+    """Refuse rules and borders that the quantizing step cannot do, or that no step would heed.
 
     Raises:
         UnsupportedError: Names what it can.
     """
     target, scheme, settings = wanted.target, wanted.scheme, wanted.recipe.quantization
+    if start.scheme == scheme.name and (settings.rules or settings.io != "float" or wanted.recipe.optimize):
+        raise UnsupportedError(
+            f"The model has arrived in {scheme.name}, which is kept as it is; --exclude, --io, --optimize and recipes "
+            "are about quantizing.",
+            hint="Leave them out, or convert the float model that it was made from.",
+        )
+    if wanted.recipe.optimize and start.form != OPTIMIZED_FORM:
+        raise UnsupportedError(
+            f"--optimize rewrites the exported program of a PyTorch model; this model is a {start.form} file.",
+            hint="Leave it out; --exclude PATTERN keeps single layers float on every source.",
+        )
     mixes = next((edge.step.mixes for edge in wanted.edges if scheme.name in edge.step.mixes), {})
     possible = mixes.get(scheme.name, ())
     for rule in settings.rules:
@@ -141,13 +181,11 @@ def _check_settings(wanted: Wanted) -> None:
         )
 
 
-def _impossible(source: Source, target: Target, scheme: Scheme) -> UnsupportedError:
+def _impossible(start: Node, source: Source, target: Target, scheme: Scheme) -> UnsupportedError:
     """Names the nearest schemes that this target can do."""
     find = registry.function("converters.graph:plan")
     possible = [
-        other
-        for other in registry.schemes().values()
-        if find(Node(source.form), Node(target.form, other.name), registry.steps()) is not None
+        other for other in registry.schemes().values() if find(start, Node(target.form, other.name), registry.steps())
     ]
     nearest = sorted(
         possible,
@@ -160,6 +198,11 @@ def _impossible(source: Source, target: Target, scheme: Scheme) -> UnsupportedEr
     if not nearest:
         return UnsupportedError(f"There is no way from {source.title} to {target.title}.", hint="edgekit list")
     names = ", ".join(other.name for other in nearest)
+    if start.scheme != "float32":
+        return UnsupportedError(
+            f"The model has arrived in {start.scheme}; a {scheme.name} {target.title} file is made from a float model.",
+            hint=f"From this one: --quant {names}. Or convert the float model that it was made from.",
+        )
     reason = target.refused.get(scheme.name, "")
     return UnsupportedError(
         f"{scheme.name} is not possible on {target.title}" + (f": {reason}" if reason else "."),

@@ -26,11 +26,17 @@ class Source:
             file in words (``TorchScript archive``) or ``None`` when it is not this source's.
         form: The form that ``load`` writes (see :mod:`converters.graph`).
         load: Entry of the job that reads the file; its contract is :func:`converters.sources.pytorch.load`.
-        inspect: Entry of the job behind ``edgekit inspect``; takes ``path``, returns ``converters.facts`` data.
+        inspect: Entry of the job behind ``edgekit inspect``; takes a ``request`` as ``load`` does, returns
+            ``converters.facts`` data.
         preload: Modules the jobs want imported beforehand.
         packages: Top-level import names that must be installed.
         extra: The extra of edgekit that installs them.
         suffixes: Usual file suffixes, for messages only.
+        folders: Whether its models may be folders; ``identify`` gets those too, then.
+        options: Fields of :class:`edgekit.requests.LoadRequest` that it heeds, of those that not all sources do:
+            ``outputs``, ``signature``, ``task``, ``layouts``, ``dynamic``.
+        arrives: Entry of a job ``(path) -> scheme`` for formats whose files may come quantized, and that a runtime
+            runs as they are; else empty.
     """
 
     name: str
@@ -43,6 +49,9 @@ class Source:
     packages: tuple[str, ...]
     extra: str
     suffixes: tuple[str, ...]
+    folders: bool = False
+    options: tuple[str, ...] = ()
+    arrives: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Target:
         suffix: Of its files, with the dot.
         runtime: Name of the runtime that runs them (``profiles/runtimes/<runtime>.py``).
         identify: As :attr:`Source.identify`.
-        inspect: As :attr:`Source.inspect`.
+        inspect: As :attr:`Source.inspect`, but it takes ``path``.
         preload, packages, extra: What ``inspect`` needs, as in :class:`Source`.
         refused: Schemes it will not do, with the reason, in a sentence that follows a colon.
     """
@@ -76,7 +85,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Step:
-    """One edge of the conversion graph: an entry of ``STEPS`` in a file of a target's folder.
+    """One edge of the conversion graph: an entry of ``STEPS`` in a file of a folder that makes a form.
 
     Attributes:
         name: What it does, in the words of the result: ``torch.export -> TFLite``.
@@ -86,6 +95,7 @@ class Step:
         preload, packages, extra: As in :class:`Source`.
         mixes: Schemes that single layers may have in a file that this step quantizes (rules of a recipe), by the
             scheme of the file.
+        options: Fields of :class:`edgekit.convert.ConvertOptions` that the job gets as keyword arguments of their own.
     """
 
     name: str
@@ -97,6 +107,7 @@ class Step:
     packages: tuple[str, ...]
     extra: str
     mixes: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

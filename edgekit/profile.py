@@ -19,12 +19,12 @@ from edgekit import feeds, registry
 from edgekit.data import RANDOM_SAMPLES, SEED
 from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers
-from edgekit.paths import existing_file
+from edgekit.paths import existing, existing_file
 from edgekit.plugins import MetricInput, Session, Target
 from edgekit.progress import Progress, Silent
 from edgekit.samples import Samples, open_samples, target_of
 from edgekit.scratch import scratch_folder
-from edgekit.source import SourceOptions
+from edgekit.source import SourceOptions, named
 from edgekit.types import DeviceFacts, Drift, Failure, Measurement, Profile, Report
 
 BUDGET_S = 10.0
@@ -105,7 +105,8 @@ def profile(
     """
     options, progress = options or SourceOptions(), progress or Silent()
     if reference is not None:
-        existing_file(reference)
+        reference, options = named(reference, options)
+        existing(reference)
     subjects = [_subject(number, path) for number, path in enumerate(files)]
     device = registry.devices()["host"]
     facts = device.facts()

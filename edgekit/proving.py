@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgekit import causes, registry
 from edgekit.errors import DriftError, EdgekitError, MeasurementError
 from edgekit.jobs import Job
-from edgekit.planning import Wanted
+from edgekit.planning import OPTIMIZED_FORM, Wanted
 from edgekit.publish import publish, sha256
 from edgekit.types import Artifact, CalibrationFacts, FloatOperator, OptimizeStep, Signature, Verification, to_json
 from edgekit.verify import verify
@@ -149,6 +149,8 @@ class Proof:
 
     def _cause(self, made: Made, found: str) -> tuple[str, str]:
         """Why it drifted, from evidence on the program it was made from, and what to try."""
+        if self.opened.form != OPTIMIZED_FORM:
+            return "", "edgekit looks for the cause in PyTorch models alone; --exclude PATTERN keeps layers float."
         job = Job(
             f"{made.file.name}: look for the cause",
             causes.JOB,
@@ -172,9 +174,8 @@ class Proof:
         source, settings = self.options.source, wanted.recipe.quantization
         words = ["edgekit", "convert", str(self.opened.path), "--to", wanted.target.name]
         words += ["--quant", wanted.scheme.name]
-        pairs: list[tuple[str, str | None]] = [("--data", self.options.data), ("--model", source.model_code)]
-        pairs += [("--input", value) for value in source.inputs]
-        if wanted.scheme.needs_calibration:
+        pairs: list[tuple[str, str | None]] = [("--data", self.options.data), *source.typed()]
+        if wanted.calibrated:
             pairs.append(("--calibration-samples", str(self.options.calibration_samples)))
             pairs.append(("--calibration-method", settings.method))
         if wanted.quantized:
@@ -187,6 +188,7 @@ class Proof:
             words += [option, value] if value is not None else []
         words += ["--optimize"] * (wanted.recipe.optimize and wanted.quantized)
         words += ["--trust"] * source.trust + ["--no-verify"] * (not self.options.check)
+        words += ["--allow-select-ops"] * self.options.allow_select_ops
         place = wanted.destination.path if wanted.destination else "."
         if any(rule.scheme != "float32" for rule in settings.rules) and wanted.destination and wanted.quantized:
             # Other rules have no option of their own: the recipe has them all.

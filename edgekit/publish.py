@@ -160,6 +160,11 @@ def _partial(final: Path) -> Iterator[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hex digest of a file, or of the names and contents of all files in a folder."""
+    if not path.is_dir():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256()
+    for member in sorted(item for item in path.rglob("*") if item.is_file()):
+        found.update(f"{member.relative_to(path)}\0{sha256(member)}\0".encode())
+    return found.hexdigest()

@@ -36,10 +36,10 @@ def targets() -> dict[str, Target]:
 
 @cache
 def steps() -> tuple[Step, ...]:
-    """All conversion steps, of all targets."""
+    """All conversion steps: of all targets, and of folders that make another form and say so (``FORM``)."""
     found: list[Step] = []
     for folder in _folders("converters"):
-        if hasattr(folder, "TARGET"):
+        if hasattr(folder, "TARGET") or hasattr(folder, "FORM"):
             for group in _attributes(folder.__name__, "STEPS"):
                 found += group
     return tuple(found)
@@ -83,18 +83,32 @@ def function(entry: str) -> Callable[..., Any]:
     return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
 
 
+def identify_source(path: Path) -> tuple[Source, str] | None:
+    """The source whose file or folder this is, by content, and its kind in words."""
+    for source in sources().values():
+        kind = source.identify(path) if source.folders or not path.is_dir() else None
+        if kind is not None:
+            return source, kind
+    return None
+
+
 def identify(path: Path) -> tuple[Source | Target, str]:
-    """The source or target whose file this is, by content, and the kind of file in words.
+    """The target or source whose file this is, by content, and the kind of file in words.
 
     Raises:
         UnsupportedError: No source or target knows the content.
     """
-    candidates: list[Source | Target] = [*sources().values(), *targets().values()]
-    for candidate in candidates:
-        kind = candidate.identify(path)
+    for target in targets().values():
+        kind = None if path.is_dir() else target.identify(path)
         if kind is not None:
-            return candidate, kind
-    known = ", ".join(item.title for item in candidates)
+            return target, kind
+    found = identify_source(path)
+    if found is not None:
+        return found
+    titles = [*(source.title for source in sources().values()), *(target.title for target in targets().values())]
+    known = ", ".join(dict.fromkeys(titles))
+    if path.is_dir():
+        raise UnsupportedError(f"{path}: not a model folder that edgekit knows.", hint=_folder_hint(path))
     with path.open("rb") as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):
@@ -107,6 +121,13 @@ def identify(path: Path) -> tuple[Source | Target, str]:
         f"{path}: not a model file that edgekit knows (it starts with {start[:8]!r}; the suffix is not looked at).",
         hint=f"Known: {known}. If the file was downloaded, check that it is complete.",
     )
+
+
+def _folder_hint(folder: Path) -> str:
+    names = sorted(entry.name for entry in folder.iterdir())
+    shown = f"It holds {', '.join(names[:6])}{'…' if len(names) > 6 else ''}. " if names else "It is empty. "
+    kinds = ", ".join(source.title for source in sources().values() if source.folders)
+    return shown + (f"Folders may be: {kinds}. Else name a file in it." if kinds else "Name a file in it.")
 
 
 def require(packages: Iterable[str], extra: str, purpose: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from edgekit import data as datasets
 from edgekit import feeds, registry
 from edgekit.errors import UnsupportedError, UsageError
+from edgekit.inputs import parse
 from edgekit.jobs import Workers
 from edgekit.plugins import Device, Target
 from edgekit.source import SourceOptions, open_source
@@ -77,6 +78,8 @@ def target_of(path: Path) -> Target:
 
 
 def _target(path: Path) -> Target | None:
+    if path.is_dir():
+        return None
     return next((one for one in registry.targets().values() if one.identify(path) is not None), None)
 
 
@@ -121,7 +124,6 @@ def open_samples(
 
 def _sized(spec: TensorSpec, options: Sequence[str], path: Path) -> TensorSpec:
     """The input with the sizes that ``--input`` gives it; a batch that the file leaves open is 1."""
-    parse = registry.function("converters.pytorch.inputs:parse")
     given = (one.shape for one in map(parse, options) if one.name in ("", spec.name))
     shape = next(given, spec.shape)
     if None in shape[1:]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgekit import registry
 from edgekit.data import Dataset
-from edgekit.errors import UnsupportedError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers
-from edgekit.plugins import Source
-from edgekit.types import Signature, from_json
+from edgekit.plugins import Node, Source
+from edgekit.requests import LoadRequest
+from edgekit.types import Signature, from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,71 @@ class SourceOptions:
         trust: Whether code inside the file may run.
         inputs: ``NAME=1,3,224,224[:dtype]``, as typed.
         timeout_s: Time limit of each child.
+        outputs, signature, task, layouts, dynamic: As in :class:`edgekit.requests.LoadRequest`; only some sources heed
+            them.
     """
 
     model_code: str | None = None
     trust: bool = False
     inputs: tuple[str, ...] = ()
     timeout_s: float = DEFAULT_TIMEOUT_S
+    outputs: tuple[str, ...] = ()
+    signature: str | None = None
+    task: str | None = None
+    layouts: tuple[str, ...] = ()
+    dynamic: tuple[str, ...] = ()
+
+    def request(self, path: Path) -> LoadRequest:
+        """What to ask of a source, without data."""
+        return LoadRequest(
+            path=str(path),  # as typed: it stands in messages; a job works in the same folder
+            model_code=self.model_code,
+            trust=self.trust,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            signature=self.signature,
+            task=self.task,
+            layouts=self.layouts,
+            dynamic=self.dynamic,
+        )
+
+    def typed(self) -> list[tuple[str, str]]:
+        """The options that were given, for a command that repeats this one; ``--timeout`` left out."""
+        found: list[tuple[str, str]] = []
+        for field, option in {"model_code": "--model", "inputs": "--input", **_OPTIONAL}.items():
+            given = getattr(self, field)
+            found += [(option, value) for value in (given if isinstance(given, tuple) else (given,)) if value]
+        return found
+
+
+_OPTIONAL = {
+    "outputs": "--output-name", "signature": "--signature", "task": "--task", "layouts": "--layout",
+    "dynamic": "--dynamic",
+}  # fmt: skip
+"""Options that only some sources heed, by field."""
+
+
+def named(model: Path | str, options: SourceOptions) -> tuple[Path, SourceOptions]:
+    """A model as typed: a path, or ``FILE.py:NAME`` for a function that is the model."""
+    file, colon, _ = str(model).rpartition(":")
+    if colon and file.endswith(".py") and not Path(model).exists():
+        return Path(file), replace(options, model_code=options.model_code or str(model))
+    return Path(model), options
+
+
+def check_options(source: Source, options: SourceOptions) -> None:
+    """Refuse options that this kind of source would not heed.
+
+    Raises:
+        UsageError: Names the option, and the sources that it is for.
+    """
+    for field, option in _OPTIONAL.items():
+        if getattr(options, field) and field not in source.options:
+            heeding = [item.title for item in registry.sources().values() if field in item.options]
+            raise UsageError(
+                f"{option} does not go with a {source.title} model.",
+                hint=f"It is for {', '.join(heeding)}." if heeding else "",
+            )
 
 
 @dataclass(frozen=True)
@@ -49,6 +109,7 @@ class OpenedSource:
         variant: What was done to ``program`` since; empty when nothing.
         quantized: Whether the model arrived quantized.
         suspicion: Why the data does not look like what the model was trained on; empty when it does.
+        scheme: Of ``program``: that of a file that arrived in a target's own format, else float32.
     """
 
     path: Path
@@ -65,22 +126,39 @@ class OpenedSource:
     variant: str = ""
     quantized: bool = False
     suspicion: str = ""
+    scheme: str = "float32"
+
+    @property
+    def node(self) -> Node:
+        """Where its conversions start."""
+        return Node(self.form, self.scheme)
 
 
 def identify_source(path: Path) -> tuple[Source, str]:
-    """The source that a file belongs to, and its kind in words.
+    """The source that a file or folder belongs to, and its kind in words.
 
     Raises:
         UnsupportedError: It is no source that edgekit reads.
     """
-    plugin, kind = registry.identify(path)
-    if isinstance(plugin, Source):
-        return plugin, kind
+    found = registry.identify_source(path)
+    if found is not None:
+        return found
+    _, kind = registry.identify(path)
     readable = ", ".join(source.title for source in registry.sources().values())
     raise UnsupportedError(
         f"{path}: {kind} as a source is not supported yet; edgekit converts from {readable}.",
         hint=f"Convert the model it was made from, or measure it: edgekit profile {path}",
     )
+
+
+def arrived_scheme(path: Path, workers: Workers, timeout_s: float) -> str:
+    """The scheme that a model file is in already; float32 for sources whose files have none."""
+    plugin, kind = identify_source(path)
+    if not plugin.arrives:
+        return "float32"
+    registry.require(plugin.packages, plugin.extra, f"Reading {path.name} ({kind})")
+    job = Job(f"{path.name}: look inside", plugin.arrives, {"path": str(path)}, plugin.preload, timeout_s)
+    return str(workers.call(job))
 
 
 def open_source(
@@ -93,6 +171,7 @@ def open_source(
     calibration_samples: int = 0,
     samples: int | None = None,
     program: bool = True,
+    scheme: str = "float32",
 ) -> OpenedSource:
     """Read a source model, run it for reference, and write it as a form to convert from.
 
@@ -105,6 +184,7 @@ def open_source(
         calibration_samples: Number of samples of the data to calibrate with, drawn with a fixed seed.
         samples: Number of samples to run for reference, drawn from the others; all of them when ``None``.
         program: Whether the form is wanted, or the reference outputs alone.
+        scheme: That the file arrives in (:func:`arrived_scheme`).
 
     Raises:
         UnsupportedError: The file is no source that edgekit reads.
@@ -114,18 +194,17 @@ def open_source(
     registry.require(plugin.packages, plugin.extra, f"Reading {path.name} ({kind})")
     into = workers.scratch / f"source-{path.name}"
     into.mkdir(exist_ok=True)
-    arguments = {
-        "path": str(path),  # as typed: it stands in messages; a job works in the same folder
-        "model_code": options.model_code,
-        "trust": options.trust,
-        "inputs": list(options.inputs),
-        "data": None if data is None else str(data.save(into / "data")),
-        "random_calibration": random_calibration,
-        "calibration_samples": calibration_samples,
-        "samples": samples,
-        "program": program,
-        "into": str(into),
-    }
+    check_options(plugin, options)
+    request = replace(
+        options.request(path),
+        data=None if data is None else str(data.save(into / "data")),
+        random_calibration=random_calibration,
+        calibration_samples=calibration_samples,
+        samples=samples,
+        program=program,
+        into=str(into),
+    )
+    arguments = {"request": to_json(request)}
     job = Job(f"{path.name}: read and export", plugin.load, arguments, plugin.preload, options.timeout_s)
     loaded = workers.call(job)
     return OpenedSource(
@@ -142,4 +221,5 @@ def open_source(
         notes=tuple(loaded["notes"]),
         suspicion=loaded["suspicion"],
         quantized=loaded["quantized"],
+        scheme=scheme,
     )

@@ -7,36 +7,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from converters import user_code
 from converters.facts import ModelFacts, layer_facts
-from converters.pytorch import user_code
-from converters.pytorch.loading import Request, open_exported
+from converters.pytorch.loading import open_exported
 from converters.pytorch.reading import WeightsAloneError
 from converters.torch_export import operators
 from converters.torch_export import program as programs
 from converters.torch_export.layers import layers_of
 from edgekit.errors import UsageError
-from edgekit.types import Signature, to_json
+from edgekit.requests import LoadRequest
+from edgekit.types import Signature, from_json, to_json
 
 
-def inspect(path: str, model_code: str | None, trust: bool, inputs: list[str]) -> dict[str, Any]:
-    """The facts of a file.
+def inspect(request: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a file; without ``--model``, weights alone are described as such.
 
     Args:
-        path: The file.
-        model_code: ``--model``, or ``None``; without it, weights alone are described as such.
-        trust: Whether code inside the file may run.
-        inputs: ``--input``, as typed.
+        request: :class:`edgekit.requests.LoadRequest` as JSON.
 
     Returns:
         :class:`converters.facts.ModelFacts` as JSON.
     """
     import torch
 
-    place = Path(path)
-    request = Request(place, model_code, trust, tuple(inputs), None, 0, 0, 1, False, place.parent)
-    with user_code.user_imports(*user_code.folders_of(model_code, place)), torch.no_grad():
+    asked = from_json(LoadRequest, request)
+    with user_code.user_imports(*user_code.folders_of(asked.model_code, Path(asked.path))), torch.no_grad():
         try:
-            network, exported, names = open_exported(request)
+            network, exported, names = open_exported(asked)
         except WeightsAloneError as error:
             return dict(to_json(_of_weights(error.state, error)))
         run = exported.module(check_guards=False)

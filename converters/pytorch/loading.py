@@ -1,82 +1,67 @@
 """A PyTorch model from its file to a program and reference outputs, in one child.
 
 User code runs in here, with edgekit's own packages out of sight: everything of edgekit's that is needed is imported
-at the top of this file and nowhere later (see :mod:`converters.pytorch.user_code`).
+at the top of this file and nowhere later (see :mod:`converters.user_code`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from converters import opening, user_code
 from converters.pytorch import inputs as example_inputs
-from converters.pytorch import user_code
 from converters.pytorch.reading import Network, read, refuse_training_mode
 from converters.torch_export import program as programs
 from converters.torch_export import training_data
 from converters.torch_export.quantized import quantized_operators
 from edgekit import feeds as feeds_files
-from edgekit import splitting
-from edgekit.data import RANDOM_SAMPLES, SEED, Dataset, bind, random_feeds
+from edgekit.data import SEED, Dataset
 from edgekit.errors import ConversionError, UsageError, first_line
-from edgekit.feeds import Feeds
-from edgekit.types import Signature, TensorSpec, to_json
+from edgekit.feeds import Array, Feeds
+from edgekit.inputs import parse
+from edgekit.requests import Loaded, LoadRequest
+from edgekit.types import Signature, TensorSpec
 
 
-@dataclass(frozen=True)
-class Request:
-    """The arguments of :func:`converters.sources.pytorch.load`."""
-
-    path: Path
-    model_code: str | None
-    trust: bool
-    inputs: tuple[str, ...]
-    dataset: Dataset | None
-    random_calibration: int
-    calibration_samples: int
-    samples: int | None
-    program: bool
-    into: Path
-
-
-def load_and_run(request: Request) -> dict[str, Any]:
+def load_and_run(request: LoadRequest) -> Loaded:
     """See :func:`converters.sources.pytorch.load`."""
     import torch
 
     torch.manual_seed(SEED)
-    path, into = request.path, request.into
+    path, into = Path(request.path), Path(request.into)
     with user_code.user_imports(*user_code.folders_of(request.model_code, path)), torch.no_grad():
         network, exported, names = open_exported(request)
         outputs = programs.leaves(_run(network, exported.example_inputs, path))
         flat = programs.flatten(exported, outputs, names)
-        chosen = _write_feeds(flat, exported, request)
-        _write_reference(network, exported, flat.signature, outputs, chosen, into / "reference", path)
+        chosen = opening.write_feeds(request, flat.signature, _embedding_rows(exported, flat.signature))
+        run = _runner(network, exported, flat.signature, outputs, path)
+        opening.write_reference(request, flat.signature, chosen, run)
         suspicion, doubts = _judge_data(exported, flat.signature, chosen, request)
         if request.program:
             args = (leaf for leaf in programs.leaves(exported.example_inputs) if isinstance(leaf, torch.Tensor))
             contiguous = tuple(leaf.detach().clone().contiguous() for leaf in args)
             programs.save(programs.export(flat.module, contiguous), into / "program.pt2")
-    return {
-        "kind": str(network.kind),
-        "signature": to_json(flat.signature),
-        "program": str(into / "program.pt2"),
-        "fingerprint": programs.fingerprint(flat.module),
-        "quantized": bool(quantized_operators(flat.module)),
-        "notes": [*network.notes, *flat.notes, *doubts],
-        "suspicion": suspicion,
-    }
+    return opening.loaded(
+        request,
+        kind=str(network.kind),
+        signature=flat.signature,
+        program="program.pt2",
+        fingerprint=programs.fingerprint(flat.module),
+        quantized=bool(quantized_operators(flat.module)),
+        notes=[*network.notes, *flat.notes, *doubts],
+        suspicion=suspicion,
+    )
 
 
-def open_exported(request: Request) -> tuple[Network, Any, list[str] | None]:
+def open_exported(request: LoadRequest) -> tuple[Network, Any, list[str] | None]:
     """The network, its exported program (with static example inputs), and input names where the program's are not it.
 
-    Call inside :func:`converters.pytorch.user_code.user_imports`.
+    Call inside :func:`converters.user_code.user_imports`.
     """
-    path, inputs, dataset = request.path, request.inputs, request.dataset
+    path, inputs, dataset = Path(request.path), request.inputs, opening.dataset_of(request)
     network = read(path, model_code=request.model_code, trust=request.trust)
     if network.exported is not None:
         _make_static(network, inputs, dataset, path)
@@ -110,7 +95,7 @@ def _make_static(network: Network, inputs: tuple[str, ...], dataset: Dataset | N
     if network.args is None:
         raise UsageError(f"{path}: the program carries no example inputs.", hint="Export it again with torch.export.")
     leaves, spec = _pytree.tree_flatten((network.args, network.kwargs))
-    wanted = {item.name: item.shape for item in map(example_inputs.parse, inputs)}
+    wanted = {item.name: item.shape for item in map(parse, inputs)}
     for index, (name, leaf) in enumerate(zip(names, leaves, strict=True)):
         if not isinstance(leaf, torch.Tensor):
             continue
@@ -202,25 +187,6 @@ def _run(network: Network, inputs: Any, path: Path) -> Any:
         ) from error
 
 
-def _write_feeds(flat: programs.Flat, exported: Any, request: Request) -> Feeds:
-    """The calibration data and the samples to compare on."""
-    into, rows = request.into, _embedding_rows(exported, flat.signature)
-    if request.dataset is None:
-        chosen = random_feeds(flat.signature, RANDOM_SAMPLES, SEED, rows)
-        if request.random_calibration:
-            feeds_files.write(
-                into / "calibration", random_feeds(flat.signature, request.random_calibration, SEED + 1, rows)
-            )
-    else:
-        everything = bind(request.dataset, flat.signature)
-        split = splitting.split(everything.count, request.calibration_samples, request.samples)
-        if request.calibration_samples:
-            feeds_files.write_some(into / "calibration", everything, split.calibration)
-        return feeds_files.write_some(into / "feeds", everything, split.check, split.words)
-    feeds_files.write(into / "feeds", chosen)
-    return chosen
-
-
 def _embedding_rows(exported: Any, signature: Signature) -> dict[str, int]:
     """How many rows the embeddings have that integer inputs go straight into."""
     rows: dict[str, int] = {}
@@ -233,49 +199,44 @@ def _embedding_rows(exported: Any, signature: Signature) -> dict[str, int]:
     return rows
 
 
-def _write_reference(
-    network: Network,
-    exported: Any,
-    signature: Signature,
-    example_outputs: list[Any],
-    chosen: Feeds,
-    into: Path,
-    path: Path,
-) -> None:
-    """The source's own outputs, sample by sample."""
+def _runner(
+    network: Network, exported: Any, signature: Signature, example_outputs: list[Any], path: Path
+) -> opening.Run:
+    """The source itself, as :func:`converters.opening.write_reference` runs it."""
     import torch
 
     kept = [index for index, value in enumerate(example_outputs) if isinstance(value, torch.Tensor)]
-    collected: list[list[Any]] = [[] for _ in kept]
-    for sample in _samples(exported.example_inputs, chosen):
-        outputs = programs.leaves(_run(network, sample, path))
-        for place, index in enumerate(kept):
-            collected[place].append(outputs[index].detach().cpu().numpy())
-    arrays = {spec.name: np.stack(values) for spec, values in zip(signature.outputs, collected, strict=True)}
-    feeds_files.write(into, Feeds(arrays, chosen.labels, chosen.origin))
+    names = [spec.name for spec in signature.outputs]
+
+    def run(sample: dict[str, Array]) -> dict[str, Array]:
+        outputs = programs.leaves(_run(network, _arguments(exported.example_inputs, sample), path))
+        return opening.as_arrays(names, [outputs[index].detach().cpu().numpy() for index in kept])
+
+    return run
 
 
-def _judge_data(exported: Any, signature: Signature, chosen: Feeds, request: Request) -> tuple[str, list[str]]:
+def _judge_data(exported: Any, signature: Signature, chosen: Feeds, request: LoadRequest) -> tuple[str, list[str]]:
     """What speaks against the data, where a user gave some: a suspicion, and notes on weaker evidence."""
-    if request.dataset is None:
+    if request.data is None:
         return "", []
-    data = feeds_files.read(request.into / ("calibration" if request.calibration_samples else "feeds"))
+    into = Path(request.into)
+    data = feeds_files.read(into / ("calibration" if request.calibration_samples else "feeds"))
     count = min(data.count, training_data.SAMPLES)
     some = data.take(np.linspace(0, data.count - 1, count).round().astype(np.intp))
     names = [spec.name for spec in signature.inputs]
-    found = training_data.suspicion(exported, _samples(exported.example_inputs, some), names)
-    outputs = list(feeds_files.read(request.into / "reference").arrays.values())
+    arguments = (_arguments(exported.example_inputs, sample) for sample in some.samples())
+    found = training_data.suspicion(exported, arguments, names)
+    outputs = list(feeds_files.read(into / "reference").arrays.values())
     doubt = training_data.untrained_scale_note(list(chosen.arrays.values()), outputs, chosen.labels)
     return found, [doubt] if doubt and not found else []
 
 
-def _samples(example: Any, chosen: Feeds) -> Iterator[Any]:
-    """Arguments for the source's own calling convention, one sample at a time."""
+def _arguments(example: Any, sample: dict[str, Array]) -> Any:
+    """One sample as arguments for the source's own calling convention."""
     import torch
     from torch.utils import _pytree
 
     leaves, spec = _pytree.tree_flatten(example)
-    for sample in chosen.samples():
-        tensors = iter([torch.from_numpy(array.copy()) for array in sample.values()])
-        filled = [next(tensors) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
-        yield _pytree.tree_unflatten(filled, spec)
+    tensors = iter([torch.from_numpy(array.copy()) for array in sample.values()])
+    filled = [next(tensors) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+    return _pytree.tree_unflatten(filled, spec)

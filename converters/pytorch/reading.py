@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from converters.pytorch import archives, kinds, user_code, weights
+from converters import user_code
+from converters.pytorch import archives, kinds, weights
 from converters.pytorch.kinds import Kind
 from converters.torch_export import program as programs
 from edgekit.errors import ConversionError, MissingDependencyError, UntrustedError, UsageError, first_line
@@ -61,7 +62,7 @@ class WeightsAloneError(UsageError):
 
 
 def read(path: Path, *, model_code: str | None, trust: bool) -> Network:
-    """Read a PyTorch file; call inside :func:`converters.pytorch.user_code.user_imports`.
+    """Read a PyTorch file; call inside :func:`converters.user_code.user_imports`.
 
     Args:
         path: The file.

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+if TYPE_CHECKING:
+    from edgekit.source import SourceOptions
+
+_SOURCE = "edgekit.source."
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -31,19 +35,38 @@ def output_options(command: F) -> F:
 
 
 def source_options(command: F) -> F:
-    """How to read a source model: ``--model``, ``--trust``, ``--input``, ``--timeout``."""
+    """How to read a source model; :func:`chosen_source` has what was typed."""
     options = (
-        click.option(
+        _source_option(
             "--model", "model_code", metavar="FILE.py:NAME",
             help="The class or function that builds the network, for files that hold weights alone; also "
             "package.module:NAME. Naming it lets edgekit run that code.",
         ),
-        click.option("--trust", is_flag=True, help="Load files that run code of their own (pickled modules)."),
-        click.option(
+        _source_option(
+            "--trust", is_flag=True, default=False,
+            help="Load files that run code of their own (pickled modules, Lambda layers, remote code).",
+        ),
+        _source_option(
             "--input", "inputs", multiple=True, metavar="NAME=1,3,224,224[:dtype]",
             help="Shape of an input, where neither the file nor --data says it. Repeatable.",
         ),
-        click.option(
+        _source_option(
+            "--output-name", "outputs", multiple=True, metavar="NAME",
+            help="Tensor to return, of a frozen graph that does not say it. Repeatable.",
+        ),
+        _source_option("--signature", metavar="NAME", help="Which signature of a SavedModel to take."),
+        _source_option(
+            "--task", metavar="NAME", help="What a Hugging Face model is for, where its config does not say it."
+        ),
+        _source_option(
+            "--layout", "layouts", multiple=True, metavar="[NAME=]nhwc|nchw",
+            help="Layout of an input of the result, where it is to differ from the source's. Repeatable.",
+        ),
+        _source_option(
+            "--dynamic", multiple=True, metavar="batch|NAME.AXIS",
+            help="Keep the batch, or one axis of one input, open in the result. Repeatable.",
+        ),
+        _source_option(
             "--timeout", "timeout_s", type=click.FloatRange(min=1), default=1800.0, show_default=True,
             metavar="SECONDS", help="Time limit of each step.",
         ),
@@ -51,6 +74,20 @@ def source_options(command: F) -> F:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def chosen_source(ctx: click.Context) -> SourceOptions:
+    """What the options of :func:`source_options` were given."""
+    from edgekit.source import SourceOptions
+
+    return SourceOptions(**{name: ctx.meta[_SOURCE + name] for name in SourceOptions.__dataclass_fields__})
+
+
+def _source_option(*names: str, **settings: Any) -> Callable[[F], F]:
+    def keep(ctx: click.Context, option: click.Parameter, value: Any) -> None:
+        ctx.meta[f"{_SOURCE}{option.name}"] = value
+
+    return click.option(*names, expose_value=False, callback=keep, **settings)
 
 
 def data_option(help_text: str) -> Callable[[F], F]:

@@ -8,7 +8,7 @@ import click
 
 from edgekit import registry
 from edgekit.cli import print_json
-from edgekit.cli._options import data_option, output_options, source_options
+from edgekit.cli._options import chosen_source, data_option, output_options, source_options
 from edgekit.cli._progress import progress_display
 from edgekit.cli._quantization import collected, quantization_options
 
@@ -37,6 +37,10 @@ scheme.
 @click.option("-o", "--output", metavar="PATH", help="Folder, or file name for one result. Default: here.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @click.option("--no-verify", is_flag=True, help="Do not run and compare the results.")
+@click.option(
+    "--allow-select-ops", is_flag=True,
+    help="Take TensorFlow operators that LiteRT lacks into TFLite files; a runtime needs the Flex delegate for them.",
+)  # fmt: skip
 @click.option("--min-sqnr", type=float, metavar="DB", help="Limit for every result, in place of its scheme's own.")
 @output_options
 @click.pass_context
@@ -45,14 +49,11 @@ def command(
     model: str,
     to: tuple[str, ...],
     data: str | None,
-    model_code: str | None,
-    trust: bool,
-    inputs: tuple[str, ...],
-    timeout_s: float,
     output: str | None,
     force: bool,
     no_verify: bool,
     min_sqnr: float | None,
+    allow_select_ops: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -61,7 +62,6 @@ def command(
     PyTorch: .pt2, TorchScript, pickled modules (--trust), checkpoints and .safetensors (--model).
     """
     from edgekit.convert import ConvertOptions, convert
-    from edgekit.source import SourceOptions
     from edgekit.types import to_json
 
     chosen = collected(ctx)
@@ -77,7 +77,8 @@ def command(
         force=force,
         check=not no_verify,
         min_sqnr_db=min_sqnr,
-        source=SourceOptions(model_code, trust, inputs, timeout_s),
+        source=chosen_source(ctx),
+        allow_select_ops=allow_select_ops,
     )
     targets = list(registry.targets()) if "all" in to else list(to)
     with progress_display(quiet) as progress:

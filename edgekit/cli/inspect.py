@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from edgekit.cli import print_json
-from edgekit.cli._options import output_options, source_options
+from edgekit.cli._options import chosen_source, output_options, source_options
 from edgekit.cli._progress import progress_display
 
 _EPILOG = """\b
@@ -20,12 +20,10 @@ Example:
 @click.argument("file", metavar="FILE")
 @source_options
 @output_options
+@click.pass_context
 def command(
+    ctx: click.Context,
     file: str,
-    model_code: str | None,
-    trust: bool,
-    inputs: tuple[str, ...],
-    timeout_s: float,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -36,10 +34,9 @@ def command(
     converted file is read, not run; a source may need --model, --input or --trust, as in `edgekit convert`.
     """
     from edgekit.inspect import RANGES, inspect
-    from edgekit.source import SourceOptions
 
     with progress_display(quiet) as progress:
-        facts = inspect(file, options=SourceOptions(model_code, trust, inputs, timeout_s), progress=progress)
+        facts = inspect(file, options=chosen_source(ctx), progress=progress)
     if as_json:
         print_json(facts)
     elif facts["format"] == RANGES:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgekit.cli import State, print_json
-from edgekit.cli._options import data_option, output_options, source_options
+from edgekit.cli import print_json
+from edgekit.cli._options import chosen_source, data_option, output_options, source_options
 
 _EPILOG = """\b
 Examples:
@@ -36,18 +36,14 @@ Examples:
 )  # fmt: skip
 @source_options
 @output_options
-@click.pass_obj
+@click.pass_context
 def command(
-    state: State,
+    ctx: click.Context,
     files: tuple[Path, ...],
     reference: Path | None,
     data: str | None,
     threads: int,
     budget_s: float,
-    model_code: str | None,
-    trust: bool,
-    inputs: tuple[str, ...],
-    timeout_s: float,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -59,18 +55,17 @@ def command(
     """
     from edgekit.cli._progress import progress_display
     from edgekit.profile import profile
-    from edgekit.source import SourceOptions
     from edgekit.types import to_json
 
     with progress_display(quiet) as progress:
         report = profile(
             files,
             reference=reference,
-            options=SourceOptions(model_code, trust, inputs, timeout_s),
+            options=chosen_source(ctx),
             data=data,
             threads=threads,
             budget_s=budget_s,
-            timeout_s=timeout_s,
+            timeout_s=chosen_source(ctx).timeout_s,
             progress=progress,
         )
     if as_json:

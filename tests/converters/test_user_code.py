@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.pytorch import user_code
+from converters import user_code
 from edgekit import feeds
 from edgekit.errors import ConversionError, UntrustedError, UsageError
 from edgekit.jobs import Job, Workers
 from edgekit.source import OpenedSource, SourceOptions, open_source
+from edgekit.types import to_json
 
 torch = pytest.importorskip("torch", reason="needs the extra torch")
 
@@ -159,7 +160,8 @@ def test_pickled_module_whose_class_lives_in_the_users_converters(workers: Worke
 def test_inspect_gives_users_their_own_packages_too(workers: Workers, here: Path) -> None:
     write(here, SHADOWS | {"net.py": NET})
     torch.save(STATE, here / "weights.pt")
-    arguments = {"path": "weights.pt", "model_code": "net.py:Net", "trust": False, "inputs": ["1,4"]}
+    request = SourceOptions("net.py:Net", inputs=("1,4",)).request(Path("weights.pt"))
+    arguments = {"request": to_json(request)}
     facts = workers.call(Job("inspect", "converters.pytorch.inspect:inspect", arguments, ("torch",)))
     assert facts["operators"]["aten.linear.default"] == 1
     assert facts["macs"] == 8
@@ -290,7 +292,7 @@ def test_they_are_back_after_an_error(here: Path) -> None:
     write(here, {"converters/__init__.py": "raise RuntimeError('mine')"})
     with pytest.raises(RuntimeError, match="mine"), user_code.user_imports(here):
         import converters  # noqa: F401
-    assert sys.modules["converters.pytorch.user_code"] is user_code
+    assert sys.modules["converters.user_code"] is user_code
 
 
 # Errors show the user's own line

@@ -1,0 +1,1 @@
+"""Reading jax models."""

@@ -50,19 +50,21 @@ clean: ## Remove the environment, caches and build results
 	rm -rf $(VENV) build dist edgekit-demo .pytest_cache .mypy_cache .ruff_cache
 	find edgekit converters profiles tests benchmarks examples docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Three calls of pip, so that minutes of "Installing collected packages" say where they are.
+# Four calls of pip, so that minutes of "Installing collected packages" say where they are.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: edgekit needs Python 3.11 or newer, and '$(PYTHON)' is not."; \
 	  echo "  next: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
-	@echo "== Setting up $(VENV): about 3 GB, a few minutes, once =="
+	@echo "== Setting up $(VENV): about 5 GB, a few minutes, once =="
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 	  echo "  next: install your system's package for Python's venv module (Debian: python3-venv)"; exit 1; }
-	@echo "== 1/3: PyTorch =="
+	@echo "== 1/4: PyTorch =="
 	$(PIP_INSTALL) --editable '.[torch]'
-	@echo "== 2/3: TFLite, ONNX and ExecuTorch =="
+	@echo "== 2/4: TFLite, ONNX and ExecuTorch =="
 	$(PIP_INSTALL) --editable '.[tflite,onnx,executorch]'
-	@echo "== 3/3: test tools =="
+	@echo "== 3/4: TensorFlow, JAX and Hugging Face =="
+	$(PIP_INSTALL) --editable '.[tensorflow,jax,huggingface]'
+	@echo "== 4/4: test tools =="
 	$(PIP_INSTALL) --editable '.[dev]'
 	@touch $@
 	@echo "== $(VENV) is ready =="

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import calibration, registry
+from edgekit.data_options import DataOptions
 from edgekit.errors import DriftError, EdgekitError
 from edgekit.jobs import Job, Workers, wait_for_any
+from edgekit.options import SourceOptions
 from edgekit.planning import Wanted, failure
 from edgekit.plugins import Edge, Node
 from edgekit.progress import Progress
 from edgekit.proving import Made, Proof
-from edgekit.source import OpenedSource, SourceOptions
+from edgekit.source import OpenedSource
 from edgekit.types import Artifact, CalibrationFacts, Failure, OptimizeStep, Quantization, to_json
 
 
@@ -24,6 +26,7 @@ class ConversionOptions:
     """What holds for all files of a command; see :class:`edgekit.convert.ConvertOptions`."""
 
     data: str | None
+    data_options: DataOptions
     calibration_samples: int
     check: bool
     min_sqnr_db: float | None

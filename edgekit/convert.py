@@ -11,23 +11,17 @@ from edgekit import recipes as recipe_files
 from edgekit import registry
 from edgekit.conversion import Conversion, ConversionOptions
 from edgekit.cpu import resolve
+from edgekit.data_options import DataOptions
 from edgekit.errors import UsageError
 from edgekit.jobs import Job, Workers
+from edgekit.options import SourceOptions, check_options, named
 from edgekit.paths import existing
 from edgekit.planning import Wanted, plan, without_data
 from edgekit.progress import Progress, Silent
 from edgekit.publish import destinations
 from edgekit.recipes import Recipe
 from edgekit.scratch import scratch_folder
-from edgekit.source import (
-    OpenedSource,
-    SourceOptions,
-    arrived_scheme,
-    check_options,
-    identify_source,
-    named,
-    open_source,
-)
+from edgekit.source import OpenedSource, arrived_scheme, identify_source, open_source
 from edgekit.types import OptimizeStep, Quantization, Report, to_json
 
 VERIFY_SAMPLES = 128
@@ -49,6 +43,7 @@ class ConvertOptions:
         allow_select_ops: Take TensorFlow operators into a TFLite file that LiteRT has not.
         optimize: Rewrite the program for 8 bits first, where that measurably helps.
         data: ``--data``, as typed; ``random`` for random calibration.
+        data_options: How to read it.
         calibration_samples: How many of the data to calibrate with, at most.
         output: A folder, or a file name for one artifact.
         force: Replace existing files.
@@ -64,6 +59,7 @@ class ConvertOptions:
     allow_select_ops: bool = False
     optimize: bool = False
     data: str | None = None
+    data_options: DataOptions = field(default_factory=DataOptions)
     calibration_samples: int = CALIBRATION_SAMPLES
     output: Path | None = None
     force: bool = False
@@ -191,6 +187,7 @@ def _check_request(wanted: Sequence[Wanted], options: ConvertOptions) -> None:
 def _conversion_options(options: ConvertOptions) -> ConversionOptions:
     return ConversionOptions(
         options.data,
+        options.data_options,
         options.calibration_samples,
         options.check,
         options.min_sqnr_db,
@@ -204,11 +201,11 @@ def _open(path: Path, workers: Workers, options: ConvertOptions, wanted: list[Wa
     random = options.data == data_files.RANDOM
     dataset = None
     if options.data is not None and not random:
-        dataset = data_files.load(options.data, workers.scratch, workers)
+        dataset = data_files.load(options.data, options.data_options, workers.scratch, workers)
     calibrated = any(item.calibrated or (item.quantized and item.recipe.optimize) for item in wanted)
     for preload in {edge.step.preload for item in wanted for edge in item.edges}:
         workers.warm_up(preload)
-    return open_source(
+    opened = open_source(
         path,
         workers,
         options=options.source,
@@ -218,6 +215,7 @@ def _open(path: Path, workers: Workers, options: ConvertOptions, wanted: list[Wa
         samples=VERIFY_SAMPLES,
         scheme=arrived,
     )
+    return opened if dataset is None else replace(opened, notes=(*dataset.notes, *opened.notes))
 
 
 def _variants(

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from edgekit.convert import ConvertOptions, convert
 from edgekit.errors import EdgekitError
+from edgekit.options import SourceOptions
 from edgekit.profile import profile
 from edgekit.progress import Progress
-from edgekit.source import SourceOptions
 from edgekit.types import Report
 
 TARGETS = ("tflite", "onnx", "executorch")

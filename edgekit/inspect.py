@@ -7,11 +7,11 @@ from typing import Any
 
 from edgekit import registry
 from edgekit.jobs import Job, Workers
+from edgekit.options import SourceOptions, check_options, named
 from edgekit.paths import existing, size_bytes
 from edgekit.plugins import Source
 from edgekit.progress import Progress
 from edgekit.scratch import scratch_folder
-from edgekit.source import SourceOptions, check_options, named
 from edgekit.types import SCHEMA_VERSION, to_json
 
 RANGES = "edgekit ranges"

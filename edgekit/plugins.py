@@ -34,7 +34,8 @@ class Source:
         suffixes: Usual file suffixes, for messages only.
         folders: Whether its models may be folders; ``identify`` gets those too, then.
         options: Fields of :class:`edgekit.requests.LoadRequest` that it heeds, of those that not all sources do:
-            ``outputs``, ``signature``, ``task``, ``layouts``, ``dynamic``.
+            ``outputs``, ``signature``, ``task``, ``dynamic``.
+        layout: Of the images of its framework: ``nhwc`` or ``nchw``; empty where that is not known.
         arrives: Entry of a job ``(path) -> scheme`` for formats whose files may come quantized, and that a runtime
             runs as they are; else empty.
     """
@@ -51,6 +52,7 @@ class Source:
     suffixes: tuple[str, ...]
     folders: bool = False
     options: tuple[str, ...] = ()
+    layout: str = ""
     arrives: str = ""
 
 
@@ -125,6 +127,49 @@ class Calibration:
     preload: tuple[str, ...]
     packages: tuple[str, ...]
     extra: str
+
+
+@dataclass(frozen=True)
+class Relayout:
+    """How a form gets inputs in another layout: ``RELAYOUT`` in ``converters/<folder>/relayout.py``.
+
+    Attributes:
+        form: That it rewrites; it needs what the source that wrote it needed.
+        entry: The job; its contract is :func:`converters.torch_export.relayout.relayout`.
+        preload: As in :class:`Source`.
+    """
+
+    form: str
+    entry: str
+    preload: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DataFormat:
+    """A format that samples come in: ``DATA`` in ``converters/datasets/<name>.py``.
+
+    Attributes:
+        name: Short name.
+        title: What users call it, to stand in a list.
+        identify: Looks at what was typed after ``--data``, a path as a rule, and says whether it is of this format:
+            by content, with the standard library alone, and without raising.
+        read: Entry of ``(path, options, into, advance) -> Dataset``: the text that was typed, a
+            :class:`edgekit.data_options.DataOptions`, an existing folder for what is extracted, and a function to
+            call with parts done and all parts.
+        child: Whether it runs in a child: it needs a framework, or runs code of the user's.
+        preload, packages, extra: As in :class:`Source`.
+        options: Fields of :class:`edgekit.data_options.DataOptions` that it heeds.
+    """
+
+    name: str
+    title: str
+    identify: Callable[[str], bool]
+    read: str
+    child: bool = False
+    preload: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    extra: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,15 @@ from typing import Any
 
 from edgekit import feeds, registry
 from edgekit.data import RANDOM_SAMPLES, SEED
+from edgekit.data_options import DataOptions
 from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers
+from edgekit.options import SourceOptions, named
 from edgekit.paths import existing, existing_file
 from edgekit.plugins import MetricInput, Session, Target
 from edgekit.progress import Progress, Silent
 from edgekit.samples import Samples, open_samples, target_of
 from edgekit.scratch import scratch_folder
-from edgekit.source import SourceOptions, named
 from edgekit.types import DeviceFacts, Drift, Failure, Measurement, Profile, Report
 
 BUDGET_S = 10.0
@@ -76,6 +77,7 @@ def profile(
     reference: Path | None = None,
     options: SourceOptions | None = None,
     data: str | None = None,
+    data_options: DataOptions | None = None,
     threads: int = 1,
     budget_s: float = BUDGET_S,
     timeout_s: float = DEFAULT_TIMEOUT_S,
@@ -89,6 +91,7 @@ def profile(
         reference: The source model, or one more converted file, whose outputs are taken as right.
         options: How to read a source model; its ``inputs`` also give sizes that files leave open.
         data: Samples to run on, with labels or without; seeded random ones when there are none.
+        data_options: How to read them.
         threads: That each runtime may use.
         budget_s: Seconds of warm-up and timing per file.
         timeout_s: Time limit of each request to an agent, in seconds.
@@ -117,7 +120,9 @@ def profile(
                 one.agent = stack.enter_context(opened)
         with Workers(scratch, progress=progress) as workers:
             begun = _read_contents(subjects, workers, options.timeout_s)
-            samples = open_samples(reference, data, options, device, threads, timeout_s, workers)
+            samples = open_samples(
+                reference, data, data_options or DataOptions(), options, device, threads, timeout_s, workers
+            )
             _keep_contents(begun)
         _start(subjects, samples, progress)
         _time(subjects, budget_s, seed, progress)

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from edgekit.errors import EdgekitError, MissingDependencyError, UnsupportedError
-from edgekit.plugins import Calibration, Device, Metric, Runtime, Source, Step, Target
+from edgekit.plugins import Calibration, DataFormat, Device, Metric, Relayout, Runtime, Source, Step, Target
 from edgekit.types import Scheme
 
 T = TypeVar("T")
@@ -36,11 +36,15 @@ def targets() -> dict[str, Target]:
 
 @cache
 def steps() -> tuple[Step, ...]:
-    """All conversion steps: of all targets, and of folders that make another form and say so (``FORM``)."""
+    """All conversion steps: of all targets, and of folders that make another form and say so (``FORM``).
+
+    Those have their steps in files called ``from_<form>.py``: the others may import a framework.
+    """
     found: list[Step] = []
     for folder in _folders("converters"):
-        if hasattr(folder, "TARGET") or hasattr(folder, "FORM"):
-            for group in _attributes(folder.__name__, "STEPS"):
+        prefix = "" if hasattr(folder, "TARGET") else "from_"
+        if not prefix or hasattr(folder, "FORM"):
+            for group in _attributes(folder.__name__, "STEPS", prefix):
                 found += group
     return tuple(found)
 
@@ -50,6 +54,19 @@ def calibrations() -> dict[str, Calibration]:
     """How each form is calibrated, by form."""
     found = (module.CALIBRATION for folder in _folders("converters") for module in _named(folder, "calibrate"))
     return {calibration.form: calibration for calibration in found}
+
+
+@cache
+def relayouts() -> dict[str, Relayout]:
+    """How each form gets other layouts, by form."""
+    found = (module.RELAYOUT for folder in _folders("converters") for module in _named(folder, "relayout"))
+    return {relayout.form: relayout for relayout in found}
+
+
+@cache
+def data_formats() -> dict[str, DataFormat]:
+    """All formats of data, by name."""
+    return _by_name(_attributes("converters.datasets", "DATA"))
 
 
 @cache
@@ -162,11 +179,11 @@ def check_no_shadow() -> None:
             )
 
 
-def _modules(package: str, folders_only: bool = False) -> Iterator[ModuleType]:
-    """The public modules of a package, in the order of their names."""
+def _modules(package: str, folders_only: bool = False, prefix: str = "") -> Iterator[ModuleType]:
+    """The public modules of a package whose names begin like that, in the order of their names."""
     places = importlib.import_module(package).__path__
     for info in sorted(pkgutil.iter_modules(places), key=lambda info: info.name):
-        if not info.name.startswith("_") and (info.ispkg or not folders_only):
+        if info.name.startswith(prefix) and not info.name.startswith("_") and (info.ispkg or not folders_only):
             yield importlib.import_module(f"{package}.{info.name}")
 
 
@@ -180,8 +197,8 @@ def _named(folder: ModuleType, name: str) -> Iterator[ModuleType]:
         yield importlib.import_module(f"{folder.__name__}.{name}")
 
 
-def _attributes(package: str, attribute: str) -> Iterator[Any]:
-    for module in _modules(package):
+def _attributes(package: str, attribute: str, prefix: str = "") -> Iterator[Any]:
+    for module in _modules(package, prefix=prefix):
         if hasattr(module, attribute):
             yield getattr(module, attribute)
 

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from edgekit import data as datasets
 from edgekit import feeds, registry
+from edgekit.data_options import DataOptions
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.inputs import parse
 from edgekit.jobs import Workers
+from edgekit.options import SourceOptions
 from edgekit.plugins import Device, Target
-from edgekit.source import SourceOptions, open_source
+from edgekit.source import open_source
 from edgekit.types import Signature, TensorSpec
 
 
@@ -49,7 +53,8 @@ class Samples:
         name = hashlib.sha256(repr(signature.inputs).encode()).hexdigest()[:16]
         folder = self.folder / f"feeds-{name}"
         if not folder.exists():
-            feeds.write(folder, self._made(signature, path))
+            made = self._made(signature, path)
+            feeds.write_some(folder, made, np.arange(made.count))
         return folder
 
     def _made(self, signature: Signature, path: Path) -> feeds.Feeds:
@@ -86,6 +91,7 @@ def _target(path: Path) -> Target | None:
 def open_samples(
     reference: Path | None,
     data: str | None,
+    data_options: DataOptions,
     options: SourceOptions,
     device: Device,
     threads: int,
@@ -97,6 +103,7 @@ def open_samples(
     Args:
         reference: A source model, which a child runs, or a converted file, which an agent does.
         data: As typed after ``--data``.
+        data_options: How to read it.
         options: How to read a source model.
         device: Where the agent of a converted file runs.
         threads: For it.
@@ -104,8 +111,8 @@ def open_samples(
         workers: Run what needs a framework; files go to their scratch folder.
     """
     scratch = workers.scratch
-    dataset = datasets.load(data, scratch, workers) if data is not None else None
-    samples = Samples(scratch, dataset, options.inputs)
+    dataset = datasets.load(data, data_options, scratch, workers) if data is not None else None
+    samples = Samples(scratch, dataset, options.inputs, notes=() if dataset is None else dataset.notes)
     if reference is None:
         return samples
     target = _target(reference)
@@ -115,7 +122,7 @@ def open_samples(
             samples,
             fixed=opened.feeds,
             reference=opened.reference,
-            notes=tuple(f"{reference.name}: {note}" for note in opened.notes),
+            notes=(*samples.notes, *(f"{reference.name}: {note}" for note in opened.notes)),
         )
     with device.open_session(reference, target.name, threads, None, scratch, timeout_s) as session:
         fixed = samples.for_signature(session.signature, reference)

@@ -2,92 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from edgekit import registry
 from edgekit.data import Dataset
-from edgekit.errors import UnsupportedError, UsageError
-from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers
+from edgekit.errors import UnsupportedError
+from edgekit.jobs import Job, Workers
+from edgekit.options import SourceOptions, check_options
 from edgekit.plugins import Node, Source
 from edgekit.requests import LoadRequest
 from edgekit.types import Signature, from_json, to_json
-
-
-@dataclass(frozen=True)
-class SourceOptions:
-    """How to read a source.
-
-    Attributes:
-        model_code: ``FILE.py:NAME`` or ``package.module:NAME``: what builds the network.
-        trust: Whether code inside the file may run.
-        inputs: ``NAME=1,3,224,224[:dtype]``, as typed.
-        timeout_s: Time limit of each child.
-        outputs, signature, task, layouts, dynamic: As in :class:`edgekit.requests.LoadRequest`; only some sources heed
-            them.
-    """
-
-    model_code: str | None = None
-    trust: bool = False
-    inputs: tuple[str, ...] = ()
-    timeout_s: float = DEFAULT_TIMEOUT_S
-    outputs: tuple[str, ...] = ()
-    signature: str | None = None
-    task: str | None = None
-    layouts: tuple[str, ...] = ()
-    dynamic: tuple[str, ...] = ()
-
-    def request(self, path: Path) -> LoadRequest:
-        """What to ask of a source, without data."""
-        return LoadRequest(
-            path=str(path),  # as typed: it stands in messages; a job works in the same folder
-            model_code=self.model_code,
-            trust=self.trust,
-            inputs=self.inputs,
-            outputs=self.outputs,
-            signature=self.signature,
-            task=self.task,
-            layouts=self.layouts,
-            dynamic=self.dynamic,
-        )
-
-    def typed(self) -> list[tuple[str, str]]:
-        """The options that were given, for a command that repeats this one; ``--timeout`` left out."""
-        found: list[tuple[str, str]] = []
-        for field, option in {"model_code": "--model", "inputs": "--input", **_OPTIONAL}.items():
-            given = getattr(self, field)
-            found += [(option, value) for value in (given if isinstance(given, tuple) else (given,)) if value]
-        return found
-
-
-_OPTIONAL = {
-    "outputs": "--output-name", "signature": "--signature", "task": "--task", "layouts": "--layout",
-    "dynamic": "--dynamic",
-}  # fmt: skip
-"""Options that only some sources heed, by field."""
-
-
-def named(model: Path | str, options: SourceOptions) -> tuple[Path, SourceOptions]:
-    """A model as typed: a path, or ``FILE.py:NAME`` for a function that is the model."""
-    file, colon, _ = str(model).rpartition(":")
-    if colon and file.endswith(".py") and not Path(model).exists():
-        return Path(file), replace(options, model_code=options.model_code or str(model))
-    return Path(model), options
-
-
-def check_options(source: Source, options: SourceOptions) -> None:
-    """Refuse options that this kind of source would not heed.
-
-    Raises:
-        UsageError: Names the option, and the sources that it is for.
-    """
-    for field, option in _OPTIONAL.items():
-        if getattr(options, field) and field not in source.options:
-            heeding = [item.title for item in registry.sources().values() if field in item.options]
-            raise UsageError(
-                f"{option} does not go with a {source.title} model.",
-                hint=f"It is for {', '.join(heeding)}." if heeding else "",
-            )
 
 
 @dataclass(frozen=True)
@@ -207,6 +134,8 @@ def open_source(
     arguments = {"request": to_json(request)}
     job = Job(f"{path.name}: read and export", plugin.load, arguments, plugin.preload, options.timeout_s)
     loaded = workers.call(job)
+    if options.layouts:
+        loaded = loaded | _relaid(plugin, request, loaded, workers, options.timeout_s)
     return OpenedSource(
         path=path,
         kind=loaded["kind"],
@@ -223,3 +152,21 @@ def open_source(
         quantized=loaded["quantized"],
         scheme=scheme,
     )
+
+
+def _relaid(
+    plugin: Source, request: LoadRequest, loaded: Mapping[str, Any], workers: Workers, timeout_s: float
+) -> dict[str, Any]:
+    """What the source left, with the layouts that were asked for."""
+    relayout = registry.relayouts()[plugin.form]
+    arguments = {
+        "request": to_json(request),
+        "signature": loaded["signature"],
+        "program": loaded["program"],
+        "native": plugin.layout,
+    }
+    job = Job(f"{Path(request.path).name}: change the layout", relayout.entry, arguments, relayout.preload, timeout_s)
+    changed = workers.call(job)
+    # Ranges are kept by fingerprint: those of another layout belong to another program.
+    fingerprint = f"{loaded['fingerprint']} {' '.join(request.layouts)}"
+    return {**changed, "notes": [*loaded["notes"], *changed["notes"]], "fingerprint": fingerprint}

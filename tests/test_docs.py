@@ -16,7 +16,7 @@ from edgekit.cli import State, cli
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 ]
 COMMANDS = cli.list_commands(click.Context(cli))
@@ -142,5 +142,7 @@ def test_every_error_and_exit_code_is_documented() -> None:
 def test_pages_show_the_way_to_each_other() -> None:
     readme = (ROOT / "README.md").read_text()
     assert all(f"docs/{page.name}" in readme for page in (ROOT / "docs").glob("*.md"))
+    overview = (ROOT / "docs/sources.md").read_text()
+    assert all(f"sources/{page.name}" in overview for page in (ROOT / "docs/sources").glob("*.md"))
     assert "make demo" in readme.split("\n## ")[1]
     assert "make test" in readme.split("\n## ")[1]

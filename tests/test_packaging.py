@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"edgekit", "converters", "profiles"}
-EXTRAS = {"torch", "tflite", "onnx", "executorch", "tensorflow", "all", "dev"}
-LIMIT_BYTES = 600_000
+EXTRAS = {"torch", "tflite", "onnx", "executorch", "tensorflow", "jax", "huggingface", "images", "all", "dev"}
+LIMIT_BYTES = 1_000_000
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,8 @@ FOLDERS_OF_PLUGINS = (
 )  # fmt: skip
 
 # Code that runs in a child only, so that its module may import the framework it is about at the top.
-CHILD_ONLY: tuple[str, ...] = ()
+CHILD_ONLY = ("converters/onnx_import/operators/", "converters/onnx_import/module.py")
+"""Of folders that make a form, only ``from_*.py`` is listed; these are imported by their jobs alone."""
 
 
 def name_of(file: Path) -> str:
@@ -95,7 +96,7 @@ def test_direction_of_imports(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_no_framework_at_the_top_of_a_module(file: Path) -> None:
-    if name_of(file) in CHILD_ONLY:
+    if name_of(file).startswith(CHILD_ONLY):
         pytest.skip("runs in a child only")
     heavy = [
         f"line {line}: {module}"

@@ -35,5 +35,6 @@ SOURCE = Source(
     preload=("torch",),
     packages=("torch",),
     extra="torch",
+    layout="nchw",
     suffixes=(".pt2", ".pt", ".pth", ".ckpt", ".th", ".bin", ".safetensors"),
 )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from converters.torch_export import masks
 from converters.torch_export.batch_norm import fold
 from converters.torch_export.spelling import normalize
 from edgekit import registry
@@ -56,6 +57,7 @@ def flatten(exported: Any, outputs: list[Any], input_names: list[str] | None = N
     inputs = _strip_containers(module, exported, input_names)
     names = _output_names(exported)
     normalize(module)
+    masks.simplify(module)
     notes = fold(module)
     module = _with_safe_names(module)
     chosen = [index for index, value in enumerate(outputs) if isinstance(value, torch.Tensor)]
@@ -239,4 +241,11 @@ def load(path: str) -> Any:
 
 def example_inputs(exported: Any) -> tuple[Any, ...]:
     """Its example inputs, contiguous: ExecuTorch refuses the odd strides of views with sizes of 1."""
-    return tuple(value.detach().clone().contiguous() for value in exported.example_inputs[0])
+    return tuple(compact(value) for value in exported.example_inputs[0])
+
+
+def compact(value: Any) -> Any:
+    """A copy with the strides that its shape says: ``contiguous()`` leaves odd ones of sizes of 1 alone."""
+    import torch
+
+    return value.detach().clone(memory_format=torch.contiguous_format)

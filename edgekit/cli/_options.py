@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from edgekit.source import SourceOptions
+    from edgekit.options import SourceOptions
 
 _SOURCE = "edgekit.source."
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,7 +78,7 @@ def source_options(command: F) -> F:
 
 def chosen_source(ctx: click.Context) -> SourceOptions:
     """What the options of :func:`source_options` were given."""
-    from edgekit.source import SourceOptions
+    from edgekit.options import SourceOptions
 
     return SourceOptions(**{name: ctx.meta[_SOURCE + name] for name in SourceOptions.__dataclass_fields__})
 

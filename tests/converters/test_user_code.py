@@ -16,7 +16,8 @@ from converters import user_code
 from edgekit import feeds
 from edgekit.errors import ConversionError, UntrustedError, UsageError
 from edgekit.jobs import Job, Workers
-from edgekit.source import OpenedSource, SourceOptions, open_source
+from edgekit.options import SourceOptions
+from edgekit.source import OpenedSource, open_source
 from edgekit.types import to_json
 
 torch = pytest.importorskip("torch", reason="needs the extra torch")

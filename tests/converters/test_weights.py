@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.pytorch import reading, user_code, weights
+from converters import user_code
+from converters.pytorch import reading, weights
 from converters.pytorch.reading import WeightsAloneError
 from edgekit.errors import ConversionError, UntrustedError
 

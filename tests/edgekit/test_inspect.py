@@ -167,7 +167,7 @@ def test_command_on_a_missing_file(tmp_path: Path) -> None:
 def test_one_network_counts_the_same_as_source(shared_models: Path) -> None:
     """ResNet-20: 40.55 million multiply-accumulates, as its paper has them."""
     pytest.importorskip("torch", reason="needs the torch extra")
-    from edgekit.source import SourceOptions
+    from edgekit.options import SourceOptions
 
     networks = Path(__file__).parent.parent / "models" / "networks.py"
     options = SourceOptions(f"{networks}:resnet20", inputs=("image=1,3,32,32",))

@@ -9,7 +9,7 @@ import pytest
 from edgekit import capabilities as module
 from edgekit import registry
 from edgekit.capabilities import capabilities
-from edgekit.plugins import Step, Target
+from edgekit.plugins import Source, Step, Target
 from edgekit.types import Scheme
 
 
@@ -43,6 +43,8 @@ def test_a_combination_without_a_way_and_one_without_its_packages(monkeypatch: p
     )
     target = Target("own", "Own format", "Own", ".own", "none", lambda _: None, "m:f", (), (), "extra")
     schemes = {name: Scheme(name, "", 8, 8, "-", "float", False, 1.0, "") for name in ("float32", "int8", "float16")}
+    source = Source("own", "Own", lambda _: None, "torch.export", "m:f", "m:f", (), (), "extra", ())
+    monkeypatch.setattr(registry, "sources", lambda: {"own": source})
     monkeypatch.setattr(registry, "steps", lambda: steps)
     monkeypatch.setattr(registry, "targets", lambda: {"own": target})
     monkeypatch.setattr(registry, "schemes", lambda: schemes)
@@ -56,7 +58,7 @@ def test_a_combination_without_a_way_and_one_without_its_packages(monkeypatch: p
 
 def test_table() -> None:
     shown = run()
-    for text in ("Sources", "Targets (--to)", "Schemes", "From PyTorch", "--int8-dynamic", ".safetensors"):
+    for text in ("Sources", "Targets (--to)", "Schemes", "PyTorch", "--int8-dynamic", ".safetensors"):
         assert text in shown
 
 

@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt --progress-bar on
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench acceptance quantization picture constraints clean
+.PHONY: help demo test lint types bench acceptance sources quantization picture constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -31,6 +31,10 @@ bench: $(READY) ## Check the time budgets: help, and one command against six
 
 acceptance: $(READY) ## Convert and check the real trained models beside the repository
 	$(BIN)/python benchmarks/real_models.py
+
+sources: $(READY) ## Convert a model of every source to every target, and write the table of docs/sources.md
+	$(BIN)/python benchmarks/sources.py --write
+	$(BIN)/python benchmarks/keras_reference.py
 
 quantization: $(READY) ## Compare int8 with the runtimes' own tools, and the memory of calibrating
 	$(BIN)/python benchmarks/quantization.py

@@ -36,6 +36,7 @@ class OpenedSource:
         variant: What was done to ``program`` since; empty when nothing.
         quantized: Whether the model arrived quantized.
         suspicion: Why the data does not look like what the model was trained on; empty when it does.
+        sizes: Folders with ``feeds`` and ``reference`` in other sizes, where axes stay open (``--dynamic``).
         scheme: Of ``program``: that of a file that arrived in a target's own format, else float32.
     """
 
@@ -54,6 +55,7 @@ class OpenedSource:
     quantized: bool = False
     suspicion: str = ""
     scheme: str = "float32"
+    sizes: tuple[Path, ...] = ()
 
     @property
     def node(self) -> Node:
@@ -151,6 +153,7 @@ def open_source(
         suspicion=loaded["suspicion"],
         quantized=loaded["quantized"],
         scheme=scheme,
+        sizes=tuple(sorted((into / "sizes").iterdir())) if options.dynamic else (),
     )
 
 

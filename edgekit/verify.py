@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgekit import feeds, registry
+from edgekit.errors import MeasurementError
 from edgekit.jobs import Workers
-from edgekit.plugins import Target
+from edgekit.plugins import Session, Target
 from edgekit.source import OpenedSource
 from edgekit.types import Drift, FloatOperator, Signature, Verification
 
@@ -49,7 +50,39 @@ def verify(
         outputs = feeds.read(session.outputs(opened.feeds, scratch / "outputs"))
         signature = session.signature
         undelegated = tuple(session.undelegated() or ())
+        others = [_in_other_size(session, folder, target, scratch) for folder in opened.sizes]
     reference = feeds.read(opened.reference)
+    drifts = _judged(reference, outputs, limit_db, quantized)
+    for other_reference, other in others:
+        judged = _judged(other_reference, other, limit_db, quantized=False)
+        drifts += [replace(drift, output=f"{drift.output} ({other_reference.origin})") for drift in judged]
+    failed = any(drift.finding for drift in drifts)
+    origin = "; ".join([reference.origin, *(item.origin for item, _ in others)])
+    verdict = Verification("failed" if failed else "passed", origin, limit_db, tuple(drifts))
+    return verdict, signature, undelegated
+
+
+def _in_other_size(session: Session, folder: Path, target: Target, scratch: Path) -> tuple[feeds.Feeds, feeds.Feeds]:
+    """Reference and outputs of a file whose open axes have another size.
+
+    Raises:
+        MeasurementError: It does not run so.
+    """
+    reference = feeds.read(folder / "reference")
+    try:
+        outputs = session.outputs(folder / "feeds", scratch / f"outputs-{folder.name}")
+    except MeasurementError as error:
+        raise MeasurementError(
+            f"{error.message} That was with open axes (--dynamic), {reference.origin}: {target.title} cannot keep them "
+            "open for this model.",
+            hint="Leave --dynamic out, and make one file for each size: --input NAME=SIZES",
+            log=error.log,
+        ) from error
+    return reference, feeds.read(outputs)
+
+
+def _judged(reference: feeds.Feeds, outputs: feeds.Feeds, limit_db: float, quantized: bool) -> list[Drift]:
+    """Every output, with a finding where it fails."""
     compare = registry.function("profiles.metrics.drift:compare")
     constant_outputs = registry.function("profiles.metrics.drift:constant_outputs")
     vacuous, dead = set(constant_outputs(reference)), set(constant_outputs(outputs))
@@ -66,9 +99,7 @@ def verify(
             lost = _lost_parts(reference, outputs, drift.output) if quantized else ""
             found = "; ".join(filter(None, (_noise(drift, limit_db), lost)))
         drifts.append(replace(drift, finding=found))
-    failed = any(drift.finding for drift in drifts)
-    verdict = Verification("failed" if failed else "passed", reference.origin, limit_db, tuple(drifts))
-    return verdict, signature, undelegated
+    return drifts
 
 
 def _constancy(drift: Drift, vacuous: set[str], dead: set[str], samples: int) -> str:

@@ -8,13 +8,14 @@ import click
 
 from edgekit import registry
 from edgekit.cli import print_json
-from edgekit.cli._options import chosen_source, data_option, output_options, source_options
+from edgekit.cli._options import chosen_data, chosen_source, data_option, output_options, source_options
 from edgekit.cli._progress import progress_display
 from edgekit.cli._quantization import collected, quantization_options
 
 _EPILOG = """\b
 Example:
   edgekit convert model.pt2 --to tflite
+  edgekit convert model.keras --to tflite --int8 --data calibration.npz
   edgekit convert model.pt --to all --int8 --fp16 --data calibration.npz
   edgekit convert weights.safetensors --model net.py:Net --input image=1,3,224,224 --to onnx
   edgekit convert model.pt2 --to tflite --int8 --data calibration.npz --exclude 'head.*' --optimize
@@ -59,7 +60,8 @@ def command(
 ) -> None:
     """Convert MODEL to TFLite, ONNX or ExecuTorch, in one or several schemes.
 
-    PyTorch: .pt2, TorchScript, pickled modules (--trust), checkpoints and .safetensors (--model).
+    MODEL is a file of PyTorch, Keras, TensorFlow, TFLite or ONNX, a SavedModel or Hugging Face folder, a jax.export
+    artifact, or FILE.py:NAME for a JAX function.
     """
     from edgekit.convert import ConvertOptions, convert
     from edgekit.types import to_json
@@ -72,6 +74,7 @@ def command(
         explicit=chosen.explicit,
         optimize=chosen.optimize,
         data=data,
+        data_options=chosen_data(ctx),
         calibration_samples=chosen.calibration_samples,
         output=None if output is None else Path(output),
         force=force,

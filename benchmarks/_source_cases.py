@@ -1,0 +1,156 @@
+"""Models of every source but plain PyTorch, with data: what the table in docs/sources.md is made of."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import _huggingface_models as huggingface
+import numpy as np
+from _shared_data import Samples, cifar_images, mnist_images
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+LEAST_RECURRENT_DB = 80.0
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """One model.
+
+    Attributes:
+        name: As in the table.
+        origin: Its format, in a word.
+        model: File, folder, or ``FILE.py:NAME``.
+        data: Arrays to calibrate and check with, by input name.
+        labelled: Inputs by name, and labels; empty where there are none.
+        options: What ``edgekit convert`` needs beside.
+        min_float_db: Limit of the float32 files.
+        shipped_int8: An int8 file of the same model, that ours must not be less accurate than.
+    """
+
+    name: str
+    origin: str
+    model: str
+    data: dict[str, Any]
+    labelled: tuple[dict[str, Any], Any] | None = None
+    options: tuple[str, ...] = ()
+    min_float_db: float = 100.0
+    shipped_int8: Path | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def all_cases(shared: Path, scratch: Path) -> list[SourceCase]:
+    """Every case.
+
+    Args:
+        shared: The folder of shared models.
+        scratch: An existing folder, for those that are made.
+    """
+    return [*_keras(shared), *_tensorflow(shared), *_tflite(shared), *_jax(), *_huggingface(scratch)]
+
+
+def _keras(shared: Path) -> list[SourceCase]:
+    images, classes = _nhwc(cifar_images(shared, "raw"))
+    digits = _nhwc(mnist_images(shared, "unit"))
+    resnet, hand = shared / "mlperf_tiny_resnet8", shared / "hand_gesture"
+    points = _rows(hand / "keypoint_classifier/keypoint.csv")
+    history = _rows(hand / "point_history_classifier/point_history.csv")
+    return [
+        _labelled(
+            "ResNet-8", "Keras .h5", resnet / "pretrainedResnet.h5", (images, classes), "input_1",
+            shipped=resnet / "pretrainedResnet_quant.tflite",
+        ),
+        SourceCase(
+            "VWW MobileNet", "Keras 2 .h5", str(shared / "mlperf_tiny_vww_mobilenetv1/vww_96.h5"),
+            {"x": _enlarged(images[:300] / 255, 96)},
+        ),
+        SourceCase(
+            "autoencoder", "Keras .h5", str(shared / "mlperf_tiny_ad_autoencoder/ad01.h5"), {"x": clip_windows(shared)}
+        ),
+        _labelled("NhanMNIST", "Keras .keras", shared / "nhan_mnist_keras/model.keras", digits, "x"),
+        _labelled("hand key points", "Keras .hdf5", hand / "keypoint_classifier/keypoint_classifier.hdf5", points, "x"),
+        _labelled(
+            "point history", "Keras .hdf5", hand / "point_history_classifier/point_history_classifier.hdf5",
+            history, "x",
+        ),
+    ]  # fmt: skip
+
+
+def _tensorflow(shared: Path) -> list[SourceCase]:
+    folder = shared / "mlperf_tiny_kws_dscnn"
+    with np.load(folder / "kws01_dev_first500.npz") as file:
+        words = file["x_float"], file["y"]
+    return [_labelled("DS-CNN", "SavedModel (TF 1 style)", folder / "kws_ref_model", words, "x")]
+
+
+def _tflite(shared: Path) -> list[SourceCase]:
+    digits = _nhwc(mnist_images(shared, "unit"))
+    images = _nhwc(cifar_images(shared, "half"))[0]
+    mobilenet = shared / "coral_mobilenet/mobilenet_v1_0.25_224_1_default_1.tflite"
+    angles = np.linspace(0, 2 * np.pi, 500, dtype=np.float32)[:, None]
+    return [
+        SourceCase("hello world", "TFLite", str(shared / "tflm_hello_world/hello_world_float.tflite"), {"x": angles}),
+        _labelled("aieq MNIST", "TFLite", shared / "aieq_mnist/conv_fc_mnist.tflite", digits, "x"),
+        SourceCase("coral MobileNet", "TFLite", str(mobilenet), {"x": _enlarged(images[:200], 224)}),
+    ]
+
+
+def _jax() -> list[SourceCase]:
+    found = []
+    with np.load(EXAMPLES / "digits" / "test.npz") as file:
+        images, labels = file["image"].transpose(0, 2, 3, 1), file["labels"]
+    for name, code in (("plain JAX", "plain.py:predict"), ("Flax CNN", "flax_cnn.py:predict")):
+        found.append(_labelled(name, "JAX", EXAMPLES / "jax" / code, (images, labels), "x"))
+    return found
+
+
+def _huggingface(scratch: Path) -> list[SourceCase]:
+    """Small ones with random weights, as their configurations build them: sentences and pictures are made up too."""
+    return [
+        SourceCase(name, "Hugging Face", str(folder), arrays, min_float_db=LEAST_RECURRENT_DB)
+        for name, folder, arrays in huggingface.write_all(scratch / "huggingface")
+    ]
+
+
+def _labelled(
+    name: str, origin: str, model: Path, samples: Samples, input_name: str, shipped: Path | None = None
+) -> SourceCase:
+    inputs, labels = samples
+    step = max(1, len(inputs) // 300)
+    return SourceCase(
+        name, origin, str(model), {input_name: inputs[::step]}, ({input_name: inputs}, labels), shipped_int8=shipped
+    )
+
+
+def _nhwc(samples: Samples) -> Samples:
+    return np.ascontiguousarray(samples[0].transpose(0, 2, 3, 1)), samples[1]
+
+
+def _rows(path: Path) -> Samples:
+    """Label first, numbers behind it."""
+    with path.open(newline="") as file:
+        rows = [row for row in csv.reader(file) if row]
+    values = np.array([[float(value) for value in row[1:]] for row in rows], np.float32)
+    return values, np.array([int(row[0]) for row in rows], np.int64)
+
+
+def _enlarged(images: Any, size: int) -> Any:
+    """Pictures at another size, by repeating and cutting: they only have to look like pictures."""
+    times = -(-size // images.shape[1])
+    return np.ascontiguousarray(images.repeat(times, axis=1).repeat(times, axis=2)[:, :size, :size])
+
+
+def clip_windows(shared: Path) -> Any:
+    """The windows of the one normal clip: five frames of 128 mel bands each, as the network was trained."""
+    frames = np.fromfile(
+        shared / "mlperf_tiny_ad_autoencoder/normal_id_01_00000000_hist_librosa.bin", np.float32
+    ).reshape(-1, 128)
+    return np.concatenate([frames[start : len(frames) - 4 + start] for start in range(5)], axis=1)
+
+
+def clip_score(windows: Any, outputs: Any) -> float:
+    """The published score of a clip: mean squared error over all its windows."""
+    return float(((windows - outputs) ** 2).mean())

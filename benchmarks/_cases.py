@@ -32,6 +32,8 @@ class Case:
         network: Builds it in plain PyTorch with the weights loaded.
         min_int8_sqnr_db: Limit for static int8, where acceptance names one.
         check: Samples to compare outputs on, where there are no labelled ones.
+        targets: That it can become.
+        float_file: The same model as a float file of its only target; empty where edgekit has to make that.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Case:
     network: Callable[[], Any]
     min_int8_sqnr_db: float | None = None
     check: Any = None
+    targets: tuple[str, ...] = ("tflite", "onnx", "executorch")
+    float_file: Path | None = None
 
     @property
     def input_options(self) -> list[str]:

@@ -1,131 +1,100 @@
-"""Float files that others have made, quantized by edgekit's own steps: their formats are no sources yet.
-
-    python benchmarks/_given_files.py TARGET SOURCE SAMPLES.npy OUTPUT
-
-TARGET is ``tflite`` or ``onnx``; SAMPLES has the shape ``(samples, *shape of the one input)``. A process of its own, as
-the peers' are.
-"""
+"""Models that others have made, as they came: float TFLite and ONNX files, Keras models, a SavedModel."""
 
 from __future__ import annotations
 
-import argparse
-import csv
-import tempfile
 from pathlib import Path
 
-import numpy as np
 from _cases import Case
-from _shared_data import Samples, cifar_images, cifar_lossless, iris_rows, mnist_images
+from _shared_data import (
+    Samples,
+    channels_last,
+    cifar_images,
+    cifar_lossless,
+    enlarged,
+    iris_rows,
+    key_points,
+    keywords,
+    mnist_images,
+    point_histories,
+)
 
-from edgekit import feeds, registry
-from edgekit.cpu import resolve
-from edgekit.feeds import Feeds
-from edgekit.types import Quantization, Signature, from_json, to_json
+from edgekit import registry
 
-SUFFIXES = {".tflite": "tflite", ".onnx": "onnx"}
-_NETWORK = None  # nothing of PyTorch is behind these
+_FROM_TENSORFLOW = ("tflite", "onnx")
+_LARGEST_CALIBRATION = 300
 
 
 def cases(shared: Path, scratch: Path) -> list[Case]:
-    """The float TFLite and ONNX files of the shared folder that have labelled data.
+    """The files of the shared folder that have labelled data, and one network without.
 
-    Two TFLite files are older than what LiteRT's own quantizer reads; copies of these are made in ``scratch``.
+    Args:
+        shared: The folder of shared models.
+        scratch: An existing folder, for copies of TFLite files that are older than what LiteRT's own quantizer reads.
     """
-    if not shared.is_dir():
-        return []
+    return [*_files(shared, scratch), *_tensorflow(shared)] if shared.is_dir() else []
+
+
+def _files(shared: Path, scratch: Path) -> list[Case]:
     half = {"jpeg": cifar_images(shared, "half"), "lossless": cifar_lossless(shared, "half")}
+    raw = {"jpeg": cifar_images(shared, "raw"), "lossless": cifar_lossless(shared, "raw")}
+    resnet = shared / "mlperf_tiny_resnet8/pretrainedResnet.tflite"
+    hands = shared / "hand_gesture/keypoint_classifier/keypoint_classifier.tflite"
+    digits = shared / "aieq_mnist/conv_fc_mnist.tflite"
     return [
-        _case(
-            "mlperf-resnet8",
-            _with_signature(shared / "mlperf_tiny_resnet8/pretrainedResnet.tflite", scratch),
-            _last({"jpeg": cifar_images(shared, "raw"), "lossless": cifar_lossless(shared, "raw")}),
-        ),
-        _case(
-            "key-points",
-            _with_signature(shared / "hand_gesture/keypoint_classifier/keypoint_classifier.tflite", scratch),
-            _key_points(shared),
-        ),
-        _case("aieq-mnist", shared / "aieq_mnist/conv_fc_mnist.tflite", _last({"mnist": mnist_images(shared, "unit")})),
-        _case("zoo-mnist", shared / "mnist_onnx/mnist.onnx", {"mnist": mnist_images(shared, "raw")}),
-        _case("winml-cifar-onnx", shared / "winml_cifar10/ImageClassifier.onnx", half),
-        _case("winml-iris-onnx", shared / "winml_iris/Network.onnx", {"iris": iris_rows(shared)}),
+        _file("mlperf-resnet8", resnet, channels_last(raw), _in_order(resnet, scratch)),
+        _file("key-points", hands, {"key points": key_points(shared)}, _in_order(hands, scratch)),
+        _file("aieq-mnist", digits, channels_last({"mnist": mnist_images(shared, "unit")})),
+        _file("zoo-mnist", shared / "mnist_onnx/mnist.onnx", {"mnist": mnist_images(shared, "raw")}),
+        _file("winml-cifar-onnx", shared / "winml_cifar10/ImageClassifier.onnx", half),
+        _file("winml-iris-onnx", shared / "winml_iris/Network.onnx", {"iris": iris_rows(shared)}),
     ]
 
 
-def quantize(target: str, source: str, samples: Path, output: str) -> None:
-    """Calibrate and quantize a float file to int8, as ``edgekit convert`` does behind a source."""
-    plugin = registry.targets()[target]
-    signature = from_json(Signature, registry.function(plugin.inspect)(source)["signature"])
-    (spec,) = signature.inputs
-    with tempfile.TemporaryDirectory() as name:
-        ranges, folder = f"{name}/ranges.json", Path(name, "feeds")
-        feeds.write(folder, Feeds({spec.name: np.load(samples, mmap_mode="r")}, origin="calibration samples"))
-        registry.function(registry.calibrations()[plugin.form].entry)(source, ranges, str(folder), 99.99)
-        entry = next(
-            step.entry
-            for step in registry.steps()
-            if step.source == step.target == plugin.form and ("float32", "int8") in step.schemes
-        )
-        settings = to_json(Quantization(cpu=resolve("auto")))
-        registry.function(entry)(source, output, "int8", to_json(signature), ranges, settings)
+def _tensorflow(shared: Path) -> list[Case]:
+    raw = {"jpeg": cifar_images(shared, "raw"), "lossless": cifar_lossless(shared, "raw")}
+    mnist = channels_last({"mnist": mnist_images(shared, "unit")})
+    hands = shared / "hand_gesture"
+    history = hands / "point_history_classifier/point_history_classifier.hdf5"
+    return [
+        _model("keras-resnet8", shared / "mlperf_tiny_resnet8/pretrainedResnet.h5", channels_last(raw)),
+        _model("keras-mnist", shared / "nhan_mnist_keras/model.keras", mnist),
+        _model("keras-points", hands / "keypoint_classifier/keypoint_classifier.hdf5", {"points": key_points(shared)}),
+        _model("keras-history", history, {"history": point_histories(shared)}),
+        _model("tf-keywords", shared / "mlperf_tiny_kws_dscnn/kws_ref_model", {"words": keywords(shared)}),
+        _wake_words(shared),
+    ]
 
 
-def _case(name: str, file: Path, labelled: dict[str, Samples]) -> Case:
+def _wake_words(shared: Path) -> Case:
+    """MobileNet that tells whether there is a person; pictures of its size are made of smaller ones."""
+    pictures, _ = channels_last({"all": enlarged(cifar_images(shared, "unit"), 3)})["all"]
+    path = shared / "mlperf_tiny_vww_mobilenetv1/vww_96.h5"
+    return Case(
+        "keras-vww", path, (), "", pictures[::10], {}, lambda: None, check=pictures[5::10], targets=_FROM_TENSORFLOW
+    )
+
+
+def _file(name: str, path: Path, labelled: dict[str, Samples], float_file: Path | None = None) -> Case:
+    """A float file, which is compared with what edgekit makes of it in its own format."""
+    target = path.suffix.removeprefix(".")
+    calibration = _calibration(labelled)
+    return Case(
+        name, path, (), "", calibration, labelled, lambda: None, targets=(target,), float_file=float_file or path
+    )
+
+
+def _model(name: str, path: Path, labelled: dict[str, Samples]) -> Case:
+    return Case(name, path, (), "", _calibration(labelled), labelled, lambda: None, targets=_FROM_TENSORFLOW)
+
+
+def _calibration(labelled: dict[str, Samples]) -> object:
     inputs = next(iter(labelled.values()))[0]
     step = max(1, min(10, len(inputs) // 50))
-    return Case(name, file, (), "", inputs[::step][:300], labelled, lambda: _NETWORK)
+    return inputs[::step][:_LARGEST_CALIBRATION]
 
 
-def _with_signature(source: Path, scratch: Path) -> Path:
-    """A copy that LiteRT's quantizer can read: it calibrates through signatures alone, and knows new operator codes.
-
-    Inputs and outputs get the names of their tensors. Files of before 2020 have their codes in the old one-byte field,
-    and the quantizer takes the zeros of the new one for additions.
-    """
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(source.read_bytes(), 0))
-    (graph,) = model.subgraphs
-    for code in model.operatorCodes:
-        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
-    signature = schema.SignatureDefT()
-    signature.signatureKey, signature.subgraphIndex = b"serving_default", 0
-
-    def named(tensors: list[int]) -> list[schema.TensorMapT]:
-        maps = []
-        for index in tensors:
-            entry = schema.TensorMapT()
-            entry.name, entry.tensorIndex = graph.tensors[index].name, index
-            maps.append(entry)
-        return maps
-
-    signature.inputs, signature.outputs = named(list(graph.inputs)), named(list(graph.outputs))
-    model.signatureDefs = [signature]
-    builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+def _in_order(source: Path, scratch: Path) -> Path:
+    """The copy that edgekit itself works on: LiteRT's quantizer wants a signature and operator codes of today."""
     made = scratch / source.name
-    made.write_bytes(bytes(builder.Output()))
+    made.write_bytes(registry.function("converters.tflite.reading:open_source")(source, None).program())
     return made
-
-
-def _key_points(shared: Path) -> dict[str, Samples]:
-    """4450 hands, 21 points each, already normalised."""
-    with (shared / "hand_gesture/keypoint_classifier/keypoint.csv").open(newline="") as file:
-        rows = np.array([[float(value) for value in row] for row in csv.reader(file)], np.float32)
-    order = np.random.default_rng(0).permutation(len(rows))  # the file is sorted by class
-    return {"key points": (np.ascontiguousarray(rows[order, 1:]), rows[order, 0].astype(np.int64))}
-
-
-def _last(labelled: dict[str, Samples]) -> dict[str, Samples]:
-    """Channels last, as TFLite files have them."""
-    return {name: (np.ascontiguousarray(x.transpose(0, 2, 3, 1)), y) for name, (x, y) in labelled.items()}
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("target", choices=sorted(SUFFIXES.values()))
-    for argument in ("source", "samples", "output"):
-        parser.add_argument(argument)
-    given = parser.parse_args()
-    quantize(given.target, given.source, Path(given.samples), given.output)

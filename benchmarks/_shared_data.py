@@ -51,3 +51,36 @@ def iris_rows(shared: Path) -> Samples:
     species = sorted({row["Species"] for row in rows})
     values = np.array([[float(row[column]) for column in columns] for row in rows], np.float32)
     return values, np.array([species.index(row["Species"]) for row in rows], np.int64)
+
+
+def key_points(shared: Path) -> Samples:
+    """4450 hands, 21 points each, already normalised."""
+    return _labelled_rows(shared / "hand_gesture/keypoint_classifier/keypoint.csv")
+
+
+def point_histories(shared: Path) -> Samples:
+    """5296 movements of a finger tip, 16 points each, already normalised."""
+    return _labelled_rows(shared / "hand_gesture/point_history_classifier/point_history.csv")
+
+
+def _labelled_rows(path: Path) -> Samples:
+    with path.open(newline="") as file:
+        rows = np.array([[float(value) for value in row] for row in csv.reader(file)], np.float32)
+    order = np.random.default_rng(0).permutation(len(rows))  # the files are sorted by class
+    return np.ascontiguousarray(rows[order, 1:]), rows[order, 0].astype(np.int64)
+
+
+def keywords(shared: Path) -> Samples:
+    """500 spoken words, their spectra rounded to 8 bits; NHWC."""
+    with np.load(shared / "mlperf_tiny_kws_dscnn/kws01_dev_first500.npz") as file:
+        return file["x_float"], file["y"]
+
+
+def enlarged(samples: Samples, factor: int) -> Samples:
+    """NCHW pictures with every pixel repeated along both sides."""
+    return samples[0].repeat(factor, axis=2).repeat(factor, axis=3), samples[1]
+
+
+def channels_last(labelled: dict[str, Samples]) -> dict[str, Samples]:
+    """NHWC, as TFLite files and Keras models have it."""
+    return {name: (np.ascontiguousarray(x.transpose(0, 2, 3, 1)), y) for name, (x, y) in labelled.items()}

@@ -2,15 +2,17 @@
 
     python benchmarks/quantization.py [--models FOLDER] [--only NAME]... [--peers-only] [--json FILE]
 
-Every labelled PyTorch model becomes TFLite, ONNX and ExecuTorch in float32; float TFLite and ONNX files with labelled
-data are taken as they are (``_given_files.py``). Each float file is quantized by the runtime's own
-tool with its defaults (``_peers.py``) and by ``edgekit convert --int8``, both with the same calibration samples. All
-files run on the labelled samples that calibration has not seen. SQNR is against the float file of the same format;
-latencies are those of one ``edgekit profile``, where the files take turns, and their ratios carry an interval.
+Every labelled PyTorch model becomes TFLite, ONNX and ExecuTorch in float32, every Keras or TensorFlow model TFLite and
+ONNX; float TFLite and ONNX files are taken as they are (``_given_files.py``). Each float file is quantized by the
+runtime's own tool with its defaults (``_peers.py``), each source by ``edgekit convert --int8``, with the same
+calibration samples. All files run on the labelled samples that calibration has not seen. SQNR is against the float file
+of the same format; latencies are those of one ``edgekit profile``, where the files take turns, and their ratios carry
+an interval.
 
 Limits: SQNR nowhere more than 0.5 dB below the peer's, better on most rows, for TFLite 6 dB better in the median;
-top-1 within 0.5 percentage points of float on sets of 1000 samples or more. Two depthwise networks without labels:
-20 dB on each target, and ``--optimize`` not worse. Exit code 1 when a limit is missed or a file is missing.
+top-1 within 0.5 percentage points of float on sets of 1000 samples or more. Three depthwise networks without labels:
+20 dB on each target, and ``--optimize``, which is for PyTorch, not worse. Exit code 1 when a limit is missed or a
+file is missing.
 """
 
 from __future__ import annotations
@@ -36,7 +38,6 @@ from edgekit.convert import VERIFY_SAMPLES
 from edgekit.splitting import split
 
 PEERS = Path(__file__).parent / "_peers.py"
-GIVEN = Path(__file__).parent / "_given_files.py"
 PEER_NAMES = {"tflite": "LiteRT quantizer", "onnx": "quantize_static", "executorch": "PT2E XNNPACK"}
 SUFFIXES = {"tflite": ".tflite", "onnx": ".onnx", "executorch": ".pte"}
 MAX_BEHIND_DB = 0.5
@@ -47,7 +48,7 @@ MIN_DEPTHWISE_DB = 20.0
 NOISE_DB = 0.1
 """Two runs of one file may differ by this much where a runtime adds in another order."""
 
-LINE = "{:14} {:10} {:>6} {:>6} {:>6}  {:34} {:>20}  {:>16} {:>16} {:>16}  {}"
+LINE = "{:16} {:10} {:>6} {:>6} {:>6}  {:34} {:>20}  {:>16} {:>16} {:>16}  {}"
 
 
 @dataclass
@@ -125,8 +126,9 @@ class Bench:
         files, used = self._convert()
         if used not in (None, len(chosen)):
             raise SystemExit(f"edgekit calibrated with {used} samples and the peers with {len(chosen)}.")
-        self._export()
-        return [self._row(target, files, len(chosen)) for target in SUFFIXES]
+        if "executorch" in self.case.targets:
+            self._export()
+        return [self._row(target, files, len(chosen)) for target in self.case.targets]
 
     def _save(self, name: str, inputs: Any) -> None:
         np.save(self.folder / f"{name}.npy", inputs[:, None])  # every sample is a batch of one
@@ -134,15 +136,17 @@ class Bench:
     def _convert(self) -> tuple[dict[tuple[str, str], Path], int | None]:
         """Edgekit's files by target and maker, and the number of samples it calibrated with where it says so."""
         data = str(self.folder / "data.npz")
-        base = ["convert", str(self.case.weights), *self.case.options, "--to=all", "--data", data, "--force"]
-        runs = [("float", ["--quant=float32"])]
+        targets = [f"--to={target}" for target in self.case.targets]
+        base = ["convert", str(self.case.weights), *self.case.options, *targets, "--data", data, "--force"]
+        given = self.case.float_file
+        files = {} if given is None else {(self.case.targets[0], "float"): given}
+        runs = [("float", ["--quant=float32"])] if given is None else []
         if not self.options.peers_only:
             # A file that edgekit would refuse for its SQNR is a finding here, with its figure.
             int8 = ["--quant=int8", f"--calibration-samples={len(self.case.calibration)}", "--min-sqnr=-100"]
             runs += [("edgekit", int8)]
-            if not self.case.labelled:
+            if not self.case.labelled and "executorch" in self.case.targets:
                 runs += [("optimized", [*int8, "--optimize"])]
-        files: dict[tuple[str, str], Path] = {}
         used = None
         for maker, arguments in runs:
             (self.folder / maker).mkdir()
@@ -151,7 +155,7 @@ class Bench:
                 files[item["target"], maker] = Path(item["path"])
                 used = (item.get("calibration") or {}).get("samples", used)
             reasons = {item.get("what", "").partition(" ")[0]: item["message"] for item in report.get("failures", ())}
-            for target in SUFFIXES:
+            for target in self.case.targets:
                 if (target, maker) not in files:
                     self.missing[target, maker] = (
                         reasons.get(target) or reasons.get("") or f"exit code {code}: {said.strip()[-300:]}"
@@ -222,25 +226,6 @@ class Bench:
                 file.latency = ratio(medians[maker], medians["float"])
         if {"edgekit", "peer"} <= set(medians):
             row.latency = ratio(medians["edgekit"], medians["peer"])
-
-
-class GivenBench(Bench):
-    """A case whose float file is given: one target, quantized by edgekit's steps."""
-
-    def rows(self) -> list[Row]:
-        """Make, run and time everything."""
-        chosen = split(len(self.case.calibration), len(self.case.calibration), VERIFY_SAMPLES).calibration
-        self._save("calibration", self.case.calibration[chosen])
-        for name, inputs in self.inputs.items():
-            self._save(name, inputs)
-        source = self.case.weights
-        target = given.SUFFIXES[source.suffix]
-        files = {(target, "float"): source}
-        if not self.options.peers_only:
-            made = self.folder / f"edgekit{source.suffix}"
-            run(GIVEN, target, source, self.folder / "calibration.npy", made)
-            files[target, "edgekit"] = made
-        return [self._row(target, files, len(chosen))]
 
 
 def ratio(one: dict[str, Any], other: dict[str, Any]) -> list[float]:
@@ -361,7 +346,7 @@ def main() -> int:
         for case in (*wanted, *others, *depthwise_cases(shared, names)):
             folder = scratch / f"of-{case.name}"
             folder.mkdir()
-            made = (GivenBench if case in others else Bench)(case, folder, options).rows()
+            made = Bench(case, folder, options).rows()
             for row in made:
                 if not options.peers_only:
                     judge(row, bool(case.labelled))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgekit import feeds as folders
-from edgekit import splitting
+from edgekit import reporting, splitting
 from edgekit.data import RANDOM_SAMPLES, SEED, Dataset, bind, random_feeds
 from edgekit.errors import ConversionError
 from edgekit.feeds import Array, Feeds
@@ -27,13 +27,19 @@ def dataset_of(request: LoadRequest) -> Dataset | None:
     return None if request.data is None else Dataset.open(Path(request.data))
 
 
-def write_feeds(request: LoadRequest, signature: Signature, upper: Mapping[str, int] | None = None) -> Feeds:
+def write_feeds(
+    request: LoadRequest,
+    signature: Signature,
+    upper: Mapping[str, int] | None = None,
+    made: Callable[[int, int], Feeds] | None = None,
+) -> Feeds:
     """Write the samples to compare on (``feeds``) and those to calibrate with (``calibration``).
 
     Args:
         request: Says how many, and where the data is.
         signature: Of the model; dynamic dimensions count as 1 where there is no data.
         upper: Exclusive bound of random whole numbers, by input: the rows of an embedding.
+        made: ``(count, seed)``: makes samples that are better than random ones where there is no data.
 
     Returns:
         The samples to compare on.
@@ -43,18 +49,17 @@ def write_feeds(request: LoadRequest, signature: Signature, upper: Mapping[str, 
     """
     into, dataset = Path(request.into), dataset_of(request)
     if dataset is None:
-        bounds = upper or {}
-        chosen = random_feeds(signature, RANDOM_SAMPLES, SEED, bounds)
+        make = made or (lambda count, seed: random_feeds(signature, count, seed, upper or {}))
+        chosen = make(RANDOM_SAMPLES, SEED)
         if request.random_calibration:
-            calibration = random_feeds(signature, request.random_calibration, SEED + 1, bounds)
-            folders.write(into / "calibration", calibration)
+            folders.write(into / "calibration", make(request.random_calibration, SEED + 1))
         folders.write(into / "feeds", chosen)
         return chosen
     everything = bind(dataset, signature)
     split = splitting.split(everything.count, request.calibration_samples, request.samples)
     if request.calibration_samples:
-        folders.write_some(into / "calibration", everything, split.calibration)
-    return folders.write_some(into / "feeds", everything, split.check, split.words)
+        folders.write_some(into / "calibration", everything, split.calibration, advance=reporting.advance)
+    return folders.write_some(into / "feeds", everything, split.check, split.words, reporting.advance)
 
 
 def write_reference(request: LoadRequest, signature: Signature, chosen: Feeds, run: Run) -> dict[str, Array]:

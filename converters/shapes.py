@@ -46,14 +46,14 @@ def _settled(spec: TensorSpec, wanted: tuple[int | None, ...] | None, request: L
             )
         return replace(spec, shape=wanted)
     dataset = dataset_of(request)
-    arrays = {} if dataset is None else dataset.arrays
-    array = arrays.get(spec.name, arrays.get("x"))
     shape = list(spec.shape)
+    # Asked only where it is needed: pictures that say no size are an error then.
+    found = dataset.shape_for(spec) if dataset is not None and None in shape[1:] else None
     for axis, size in enumerate(shape):
         if size is None and axis == 0:
             shape[axis] = 1
-        elif size is None and array is not None and array.ndim == len(shape):
-            shape[axis] = array.shape[axis]
+        elif size is None and found is not None and len(found) == len(shape):
+            shape[axis] = found[axis]
     if None in shape:
         raise UsageError(
             f"{request.path}: the model leaves sizes of its input open ({spec}), and edge runtimes want them fixed.",

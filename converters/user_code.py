@@ -53,8 +53,8 @@ def folders_of(model_code: str | None, model: Path) -> list[Path]:
     return folders
 
 
-def split(model_code: str) -> tuple[str, str]:
-    """``FILE.py:NAME`` or ``package.module:NAME`` in two.
+def split(model_code: str, option: str = "--model") -> tuple[str, str]:
+    """``FILE.py:NAME`` or ``package.module:NAME`` in two; ``option`` is where it was typed, for messages.
 
     Raises:
         UsageError: There is no name, or the file does not exist.
@@ -62,47 +62,53 @@ def split(model_code: str) -> tuple[str, str]:
     place, colon, name = model_code.rpartition(":")
     if not colon or not name:
         raise UsageError(
-            f"--model {model_code}: the name of a class or function is missing.",
-            hint=f"--model {model_code.rstrip(':')}:Net",
+            f"{option} {model_code}: the name of a class or function is missing.",
+            hint=f"{option} {model_code.rstrip(':')}:Net",
         )
     if not place:
-        raise UsageError(f"--model {model_code}: the file or module is missing.", hint=f"--model FILE.py:{name}")
+        raise UsageError(f"{option} {model_code}: the file or module is missing.", hint=f"{option} FILE.py:{name}")
     if place.endswith(".py") and not Path(place).is_file():
         raise UsageError(
-            f"--model {model_code}: there is no file {place}.",
+            f"{option} {model_code}: there is no file {place}.",
             hint=names_like(Path(place)) or "Paths count from the current folder.",
         )
     return place, name
 
 
-def import_code(model_code: str) -> tuple[ModuleType, str]:
-    """Import the module that ``--model`` names; call inside :func:`user_imports`.
+def import_code(model_code: str, option: str = "--model") -> tuple[ModuleType, str]:
+    """Import the module that an option such as ``--model`` names; call inside :func:`user_imports`.
 
     Returns:
         The module and the name to look up in it.
     """
-    place, name = split(model_code)
+    place, name = split(model_code, option)
     try:
         return (_import_file(place) if place.endswith(".py") else importlib.import_module(place)), name
     except Exception as error:
-        raise _failed(f"--model {model_code}: importing it", error) from error
+        raise _failed(f"{option} {model_code}: importing it", error) from error
 
 
-def build(model_code: str) -> Any:
-    """Call what ``--model`` names; call inside :func:`user_imports`."""
+def find(model_code: str) -> Any:
+    """Import what ``--model`` names; call inside :func:`user_imports`."""
     module, name = import_code(model_code)
-    factory: Any = module
+    found: Any = module
     for part in name.split("."):
-        if not hasattr(factory, part):
+        if not hasattr(found, part):
             public = [item for item in vars(module) if not item.startswith("_") and callable(getattr(module, item))]
             raise UsageError(
                 f"--model {model_code}: {module.__name__} has no {name!r}.",
                 hint=f"It has {', '.join(public)}.",
             )
-        factory = getattr(factory, part)
+        found = getattr(found, part)
+    return found
+
+
+def build(model_code: str) -> Any:
+    """Call what ``--model`` names; call inside :func:`user_imports`."""
+    factory = find(model_code)
     if not callable(factory):
         raise UsageError(
-            f"--model {model_code}: {name} is a {type(factory).__name__}, not a class or function.",
+            f"--model {model_code}: {split(model_code)[1]} is a {type(factory).__name__}, not a class or function.",
             hint="Name something that can be called without arguments and returns the network.",
         )
     return guarded(f"--model {model_code}", factory)

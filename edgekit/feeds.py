@@ -8,7 +8,7 @@ drift and accuracy are arithmetic on two folders.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,13 @@ def write(folder: Path, feeds: Feeds) -> Path:
     return folder
 
 
-def write_some(folder: Path, feeds: Feeds, indices: npt.NDArray[np.intp], origin: str = "") -> Feeds:
+def write_some(
+    folder: Path,
+    feeds: Feeds,
+    indices: npt.NDArray[np.intp],
+    origin: str = "",
+    advance: Callable[[int, int], None] | None = None,
+) -> Feeds:
     """Write the samples at ``indices``, one at a time: memory does not grow with their number.
 
     Args:
@@ -76,14 +82,17 @@ def write_some(folder: Path, feeds: Feeds, indices: npt.NDArray[np.intp], origin
         indices: In the order to write.
         origin: In words, with ``{count}`` for their number and ``{origin}`` for that of ``feeds``; chosen here when
             empty.
+        advance: Told how many arrays' samples are written, and how many there will be.
 
     Returns:
         What was written, on disk.
     """
     shapes = {name: (array.shape[1:], array.dtype) for name, array in feeds.arrays.items()}
-    for name, array in create(folder, shapes, len(indices)).items():
+    for number, (name, array) in enumerate(create(folder, shapes, len(indices)).items()):
         for place, index in enumerate(indices):
             array[place] = feeds.arrays[name][index]
+            if advance is not None:
+                advance(number * len(indices) + place + 1, len(shapes) * len(indices))
         array.flush()  # type: ignore[attr-defined]
     if feeds.labels is not None:
         np.save(folder / "labels.npy", feeds.labels[indices], allow_pickle=False)

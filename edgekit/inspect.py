@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,18 @@ RANGES = "edgekit ranges"
 
 
 def inspect(
-    path: str | Path, *, options: SourceOptions | None = None, progress: Progress | None = None
+    path: str | Path,
+    *,
+    options: SourceOptions | None = None,
+    data: Path | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Read a file's facts in a child process. A converted file is not run, so no runtime is needed.
 
     Args:
         path: The file; what it is is told by its content.
         options: How to read a source; a converted file needs none.
+        data: Folder of an :class:`edgekit.data.Dataset`, for sizes that a source leaves to it.
         progress: Told about the child.
 
     Returns:
@@ -48,7 +54,8 @@ def inspect(
     arguments: dict[str, Any] = {"path": str(file)}
     if isinstance(plugin, Source):
         check_options(plugin, chosen)
-        arguments = {"request": to_json(chosen.request(file))}
+        request = replace(chosen.request(file), data=None if data is None else str(data))
+        arguments = {"request": to_json(request)}
     job = Job(f"{file.name}: inspect", plugin.inspect, arguments, plugin.preload, chosen.timeout_s)
     with scratch_folder() as scratch, Workers(scratch, parallel=1, progress=progress) as workers:
         facts = workers.call(job)

@@ -133,7 +133,7 @@ def _way(start: Node, source: Source, target: Target, recipe: Recipe) -> Wanted:
         raise _impossible(start, source, target, scheme)
     if not edges:
         raise UnsupportedError(
-            f"The model is a {scheme.name} {target.title} file already: nothing is to be converted.",
+            f"The model is a {target.title} file in {scheme.name} already: nothing is to be converted.",
             hint="Ask for another scheme or target (edgekit list), or measure it as it is: edgekit profile FILE",
         )
     for edge in edges:
@@ -183,28 +183,36 @@ def _check_settings(wanted: Wanted, start: Node) -> None:
 
 def _impossible(start: Node, source: Source, target: Target, scheme: Scheme) -> UnsupportedError:
     """Names the nearest schemes that this target can do."""
-    find = registry.function("converters.graph:plan")
-    possible = [
-        other for other in registry.schemes().values() if find(start, Node(target.form, other.name), registry.steps())
-    ]
     nearest = sorted(
-        possible,
+        _possible(start, target),
         key=lambda other: (
             abs(other.weight_bits - scheme.weight_bits),
             abs(other.activation_bits - scheme.activation_bits),
             other.needs_calibration != scheme.needs_calibration,
         ),
     )
-    if not nearest:
-        return UnsupportedError(f"There is no way from {source.title} to {target.title}.", hint="edgekit list")
     names = ", ".join(other.name for other in nearest)
+    if not nearest and not _possible(Node(start.form), target):
+        titles = [other.title for other in registry.targets().values() if _possible(start, other)]
+        return UnsupportedError(
+            f"There is no way from {source.title} to {target.title}.",
+            hint=(f"From this file edgekit makes {' and '.join(titles)} files. Or convert" if titles else "Convert")
+            + " the model that it was made from.",
+        )
     if start.scheme != "float32":
         return UnsupportedError(
-            f"The model has arrived in {start.scheme}; a {scheme.name} {target.title} file is made from a float model.",
-            hint=f"From this one: --quant {names}. Or convert the float model that it was made from.",
+            f"The model has arrived in {start.scheme}; {target.title} files in {scheme.name} come from float models.",
+            hint=(f"From this one: --quant {names}. Or convert" if names else "Convert")
+            + " the float model that it was made from.",
         )
     reason = target.refused.get(scheme.name, "")
     return UnsupportedError(
         f"{scheme.name} is not possible on {target.title}" + (f": {reason}" if reason else "."),
         hint=f"Nearest first: --quant {names}   (edgekit list)",
     )
+
+
+def _possible(start: Node, target: Target) -> list[Scheme]:
+    """The schemes in which a target can be had from a form."""
+    find = registry.function("converters.graph:plan")
+    return [one for one in registry.schemes().values() if find(start, Node(target.form, one.name), registry.steps())]

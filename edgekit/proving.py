@@ -130,6 +130,7 @@ class Proof:
         except MeasurementError as error:
             # The scratch folder is gone when a user reads this.
             error.message = error.message.replace(f"{made.file.parent}/", "")
+            error.hint = f"--no-verify hands the file over unchecked. {error.hint}".rstrip()
             raise
         finally:
             self.progress.end(label)
@@ -174,7 +175,8 @@ class Proof:
         source, settings = self.options.source, wanted.recipe.quantization
         words = ["edgekit", "convert", str(self.opened.path), "--to", wanted.target.name]
         words += ["--quant", wanted.scheme.name]
-        pairs: list[tuple[str, str | None]] = [("--data", self.options.data), *source.typed()]
+        pairs: list[tuple[str, str | None]] = [("--data", self.options.data), *self.options.data_options.typed()]
+        pairs += source.typed()
         if wanted.calibrated:
             pairs.append(("--calibration-samples", str(self.options.calibration_samples)))
             pairs.append(("--calibration-method", settings.method))

@@ -47,7 +47,7 @@ def verify(
     device = registry.devices()["host"]
     opening = device.open_session(made, target.name, 1, opened.feeds, scratch, timeout_s)
     with opening as session, workers.ended_by_close(session.close):
-        outputs = feeds.read(session.outputs(opened.feeds, scratch / "outputs"))
+        outputs = _outputs(session, opened, target, scratch)
         signature = session.signature
         undelegated = tuple(session.undelegated() or ())
         others = [_in_other_size(session, folder, target, scratch) for folder in opened.sizes]
@@ -62,6 +62,23 @@ def verify(
     return verdict, signature, undelegated
 
 
+def _outputs(session: Session, opened: OpenedSource, target: Target, scratch: Path) -> feeds.Feeds:
+    try:
+        return feeds.read(session.outputs(opened.feeds, scratch / "outputs"))
+    except MeasurementError as error:
+        raise _not_open(error, "", target) if opened.sizes else error from error
+
+
+def _not_open(error: MeasurementError, sizes: str, target: Target) -> MeasurementError:
+    """Says that open axes are the likely reason."""
+    return MeasurementError(
+        f"{error.message} That was with open axes (--dynamic){sizes}: {target.title} cannot keep them open for this "
+        "model.",
+        hint="Leave --dynamic out, and make one file for each size: --input NAME=SIZES",
+        log=error.log,
+    )
+
+
 def _in_other_size(session: Session, folder: Path, target: Target, scratch: Path) -> tuple[feeds.Feeds, feeds.Feeds]:
     """Reference and outputs of a file whose open axes have another size.
 
@@ -72,12 +89,7 @@ def _in_other_size(session: Session, folder: Path, target: Target, scratch: Path
     try:
         outputs = session.outputs(folder / "feeds", scratch / f"outputs-{folder.name}")
     except MeasurementError as error:
-        raise MeasurementError(
-            f"{error.message} That was with open axes (--dynamic), {reference.origin}: {target.title} cannot keep them "
-            "open for this model.",
-            hint="Leave --dynamic out, and make one file for each size: --input NAME=SIZES",
-            log=error.log,
-        ) from error
+        raise _not_open(error, f", {reference.origin}", target) from error
     return reference, feeds.read(outputs)
 
 

@@ -25,7 +25,7 @@ FRAMEWORKS = {
     "sklearn", "transformers",
 }  # fmt: skip
 FOLDERS_OF_PLUGINS = (
-    "converters/sources", "converters/tflite", "converters/onnx", "converters/executorch",
+    "converters/sources", "converters/datasets", "converters/tflite", "converters/onnx", "converters/executorch",
     "profiles/runtimes", "profiles/metrics", "profiles/devices", "edgekit/cli",
 )  # fmt: skip
 

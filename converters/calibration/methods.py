@@ -19,6 +19,12 @@ Range = tuple[float, float]
 
 METHODS = ("auto", "minmax", "percentile", "mse", "entropy")
 DEFAULT_PERCENTILE = 99.99
+MASK_ROOM = 16.0
+"""Below the values of a tensor that holds masks beside them, such as what goes into a softmax. Integers saturate, so a
+mask becomes the low end; e**-16 of the least value leaves 1024 masked tokens with 0.01 % of the attention at most."""
+BARE_MASK_ROOM = 128.0
+"""Of a tensor that holds masks and zeros alone: both are exact, whatever the step, and what the mask is added to must
+come out below its own room."""
 LEVELS = 255
 """Steps between the ends of an 8-bit range."""
 
@@ -55,12 +61,13 @@ def parse(text: str) -> tuple[str, float]:
 
 def ranges(statistics: TensorStatistics, percentile: float = DEFAULT_PERCENTILE) -> dict[str, Range]:
     """The range of each method but ``auto``."""
-    return {
+    found = {
         "minmax": minmax(statistics),
         "percentile": by_percentile(statistics, percentile),
         "mse": by_error(statistics),
         "entropy": by_entropy(statistics),
     }
+    return {name: with_room(item, statistics) for name, item in found.items()}
 
 
 def best(found: dict[str, Range], statistics: TensorStatistics) -> str:
@@ -74,6 +81,14 @@ def best(found: dict[str, Range], statistics: TensorStatistics) -> str:
 def minmax(statistics: TensorStatistics) -> Range:
     """The extremes."""
     return min(statistics.low, 0.0), max(statistics.high, 0.0)
+
+
+def with_room(found: Range, statistics: TensorStatistics) -> Range:
+    """A range with its low end far enough down for the masks that were seen, if any were."""
+    if not statistics.masked:
+        return found
+    bare = statistics.low == statistics.high == 0
+    return found[0] - (BARE_MASK_ROOM if bare else MASK_ROOM), found[1]
 
 
 def by_percentile(statistics: TensorStatistics, percentile: float) -> Range:

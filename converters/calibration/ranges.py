@@ -14,7 +14,7 @@ from converters.calibration.statistics import Array, TensorStatistics
 from edgekit.errors import ConversionError, UsageError
 from edgekit.types import from_json, to_json
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TensorRanges:
         count: Finite values seen.
         minimum, maximum, mean, deviation: Of these.
         not_finite: NaNs and infinities seen beside them.
-        methods: Method to the range it chose; each holds zero.
+        methods: Method to the range it chose; each holds zero, and has room below for masks where there were any.
         errors: Method to the mean squared error of 8 bits over its range.
         auto: The method that ``auto`` stands for here.
     """
@@ -90,7 +90,7 @@ class Collector:
         if values.dtype.kind == "f":
             if name not in self.tensors:
                 self.tensors[name] = TensorStatistics(self.seed)
-            self.tensors[name].add(values)
+            self.tensors[name].add_but_masks(values)
 
     def finish(self, form: str, samples: int, origin: str, percentile: float) -> Ranges:
         """Choose ranges."""

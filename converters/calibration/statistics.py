@@ -12,6 +12,8 @@ Array = npt.NDArray[Any]
 
 BINS = 4096
 KEPT_VALUES = 16_384
+MASKED = -1e8
+"""At or below it, a value is a mask: no network computes such a number and means it."""
 _KEPT_PER_SAMPLE = 1024
 _BLOCK = 16_384
 """Values at a time: their intermediate results stay in the processor's cache."""
@@ -28,13 +30,14 @@ class TensorStatistics:
         count: Finite values seen.
         zeros: Zeros among them.
         not_finite: NaNs and infinities seen; a float64 that float32 cannot hold is one of them.
+        masked: Values left out because they only say "not this one" (:meth:`add_but_masks`).
         low, high: Extremes; both 0 before the first value.
         total, squares: Sum and sum of squares.
         limit: 0 before the first value that is not zero.
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.count = self.zeros = self.not_finite = 0
+        self.count = self.zeros = self.not_finite = self.masked = 0
         self.low = self.high = self.total = self.squares = 0.0
         self.limit = 0.0
         self.histogram = np.zeros(BINS, np.int64)
@@ -46,6 +49,17 @@ class TensorStatistics:
     def kept(self) -> npt.NDArray[np.float32]:
         """A uniform sample of all values."""
         return self._kept[: min(self._offered, KEPT_VALUES)]
+
+    def add_but_masks(self, values: Array) -> None:
+        """As :meth:`add`, without what attention masks put where a softmax must not look: -1e9, -3.4e38, -inf.
+
+        A range that held such a number would leave no steps to the values beside it.
+        """
+        hidden = np.asarray(values) <= MASKED
+        if hidden.any():
+            self.masked += int(hidden.sum())
+            values = np.asarray(values)[~hidden | np.isneginf(values)]  # infinities are counted there
+        self.add(values)
 
     def add(self, values: Array) -> None:
         """Take in the values of one sample, of any shape."""

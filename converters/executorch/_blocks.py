@@ -54,7 +54,7 @@ def quantize(exported: Any, schemes: Mapping[str, str]) -> tuple[Any, set[str], 
         _call(module, node, layer)
         done.add(node.name)
     tidy(module)
-    return programs.export(module, programs.example_inputs(exported)), done, left
+    return programs.export_like(module, exported), done, left
 
 
 def _as_module(module: Any, node: Any) -> Any:

@@ -50,7 +50,7 @@ def halve_embeddings(exported: Any) -> tuple[Any, list[str]]:
     if not changed:
         return exported, left
     tidy(module)
-    return programs.export(module, programs.example_inputs(exported)), left
+    return programs.export_like(module, exported), left
 
 
 @contextmanager

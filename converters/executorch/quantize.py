@@ -75,7 +75,7 @@ def quantize(
         if scheme != "int8":
             raise UnsupportedError(f"{scheme} has float inputs and outputs.", hint="--int8 --io int8, or --io float")
         made.args, written = _io.to_integers(made.module, made.args, written, made.ranges)
-    result = write(programs.export(made.module, made.args), output, written)
+    result = write(programs.export(made.module, made.args, programs.open_shapes(exported)), output, written)
     outside = {(item["operator"], item["name"]) for item in result["undelegated"]}
     result["stayed_float"] = _stayed_float(made, outside)
     if overruled := [layer for layer in made.against_rules if (layer.operator, _place(layer)) not in outside]:

@@ -1,1 +1,1 @@
-"""Reading jax models."""
+"""Reading JAX models: functions in Python files, and programs of ``jax.export``."""

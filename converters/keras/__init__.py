@@ -1,1 +1,1 @@
-"""Reading keras models."""
+"""Keras models: ``.keras`` archives, HDF5 files of Keras 2 and 3, and weights alone."""

@@ -44,7 +44,7 @@ def prepare(source: str, into: str) -> str:
     prepared = _upgraded(onnx.load(into))
     _flatten_biases(prepared)
     name_nodes(prepared)
-    _restore_paths(before, prepared)
+    restore_paths(before, prepared)
     onnx.save(prepared, into)
     return into
 
@@ -154,7 +154,7 @@ def _origins(model: Any, layers: Sequence[Layer], prepared: Any) -> dict[str, li
     return found
 
 
-def _restore_paths(model: Any, prepared: Any) -> None:
+def restore_paths(model: Any, prepared: Any) -> None:
     """Give nodes that the optimizer made the module paths of what they stand for, where torch.onnx puts them."""
     layers = layers_of(model)
     origins = _origins(model, layers, prepared)

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converters.facts import Contents, OperatorFacts, assemble, float_ones, unchecked_reading
+from converters.facts import Contents, OperatorFacts, assemble, float_ones, layer_facts, unchecked_reading
 from converters.onnx import _arithmetic as arithmetic
 from converters.onnx._graph import Graph, attribute, read, value_of
 from converters.onnx._stand_ins import DATA_INPUTS
-from converters.onnx.layers import source_path
+from converters.onnx.layers import layers_of, source_path
 from edgekit.types import FloatOperator, Signature, TensorSpec, to_json
 
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
@@ -35,7 +35,8 @@ def inspect(path: str) -> dict[str, Any]:
             metadata={entry.key: entry.value for entry in proto.metadata_props},
             notes=_notes(graph),
         )
-    found: dict[str, Any] = to_json(facts)
+        listed = layers_of(path)
+    found: dict[str, Any] = to_json(replace(facts, layers=layer_facts(listed)))
     return found
 
 

@@ -40,7 +40,6 @@ def lower(
             exported,
             dynamo=True,
             input_names=[spec.name for spec in names.inputs],
-            output_names=[spec.name for spec in names.outputs],
             external_data=False,
             verbose=False,
         )
@@ -48,9 +47,26 @@ def lower(
         operators.check(exported, "ONNX", _unsupported(exported))
         raise ConversionError(f"torch.onnx: {type(error).__name__}: {first_line(error, of_cause=True)}") from error
     model = program.model_proto
+    _name_outputs(model, [spec.name for spec in names.outputs])
     _strip_traces(model)
     onnx.save(model, output)
     return {"stayed_float": [], "undelegated": [], "notes": restored, "packages": ["onnx", "onnxscript", "torch"]}
+
+
+def _name_outputs(model: Any, names: list[str]) -> None:
+    """Give the outputs their names; what has one of them inside, a layer's result, gets another.
+
+    torch.onnx would write such a name twice, and no runtime takes the file.
+    """
+    graph = model.graph
+    renamed = {value.name: name for value, name in zip(graph.output, names, strict=True)}
+    for node in graph.node:
+        renamed.update({name: f"{name}_inside" for name in node.output if name in names and name not in renamed})
+    for node in graph.node:
+        for places in (node.input, node.output):
+            places[:] = [renamed.get(name, name) for name in places]
+    for value in (*graph.value_info, *graph.output, *graph.initializer):
+        value.name = renamed.get(value.name, value.name)
 
 
 def _strip_traces(model: Any) -> None:

@@ -73,11 +73,15 @@ def _from_options(names: Sequence[str], options: Sequence[str]) -> list[TensorSp
 
 
 def _from_data(names: Sequence[str], dataset: Dataset) -> list[TensorSpec]:
+    if dataset.pictures is not None and len(names) == 1:
+        shape = dataset.shape_for(TensorSpec(names[0], (None,) * 4, "float32"), "nchw")
+        return [TensorSpec(names[0], shape or (), "float32")]
     arrays: Mapping[str, Any] = {k: v for k, v in dataset.arrays.items() if k not in LABEL_NAMES or k in names}
+    keys = {name: name for name in names}
     if len(names) == 1 and names[0] not in arrays:
         key = "x" if "x" in arrays else next(iter(arrays), "")
         if key and (len(arrays) == 1 or key == "x"):
-            arrays = {names[0]: arrays[key]}
+            arrays, keys = {names[0]: arrays[key]}, {names[0]: key}
     missing = [name for name in names if name not in arrays]
     if missing:
         raise UsageError(
@@ -85,13 +89,11 @@ def _from_data(names: Sequence[str], dataset: Dataset) -> list[TensorSpec]:
             f"{', '.join(names)}.",
             hint=f"np.savez('data.npz', {', '.join(f'{name}=…' for name in names)})",
         )
-    return [_spec(name, arrays[name], dataset.one_file_each) for name in names]
+    return [_spec(name, arrays[name].dtype, dataset.inner_shape(keys[name])) for name in names]
 
 
-def _spec(name: str, array: Any, one_file_each: bool) -> TensorSpec:
-    dtype = "float32" if array.dtype.kind == "f" else array.dtype.name
-    inner = array.shape if one_file_each and array.shape[:1] != (1,) else array.shape[1:]
-    return TensorSpec(name, (1, *inner), dtype)
+def _spec(name: str, dtype: Any, inner: tuple[int, ...]) -> TensorSpec:
+    return TensorSpec(name, (1, *inner), "float32" if dtype.kind == "f" else dtype.name)
 
 
 def _suggestion(names: Sequence[str], run: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from converters import user_code
 from converters.facts import ModelFacts, layer_facts
 from converters.pytorch.loading import open_exported
-from converters.pytorch.reading import WeightsAloneError
+from converters.pytorch.reading import Network, WeightsAloneError
 from converters.torch_export import operators
 from converters.torch_export import program as programs
 from converters.torch_export.layers import layers_of
@@ -36,23 +36,35 @@ def inspect(request: dict[str, Any]) -> dict[str, Any]:
             network, exported, names = open_exported(asked)
         except WeightsAloneError as error:
             return dict(to_json(_of_weights(error.state, error)))
-        run = exported.module(check_guards=False)
-        outputs = programs.leaves(run(*exported.example_inputs[0], **exported.example_inputs[1]))
-        macs = _macs(run, exported.example_inputs)
-        flat = programs.flatten(exported, outputs, names)
-        calls = [node for node in exported.graph.nodes if node.op == "call_function" and operators.is_aten(node)]
-        facts = ModelFacts(
-            format="PyTorch",
-            kind=str(network.kind),
-            signature=flat.signature,
-            operators=dict(Counter(str(node.target) for node in calls).most_common()),
-            macs=macs,
-            macs_note="convolutions, matrix products and attention, as torch counts their operations",
-            notes=tuple(network.notes),
-            layers=layer_facts(layers_of(flat.module)),
-            **_weights({**exported.state_dict, **exported.constants}),
-        )
+        facts = facts_of(network, exported, names, "PyTorch")
     return dict(to_json(facts))
+
+
+def facts_of(
+    network: Network,
+    exported: Any,
+    names: list[str] | None,
+    format: str,  # noqa: A002 - as in ModelFacts
+    metadata: Mapping[str, str] | None = None,
+) -> ModelFacts:
+    """The facts of a network that was exported; call where it may run."""
+    run = exported.module(check_guards=False)
+    outputs = programs.leaves(run(*exported.example_inputs[0], **exported.example_inputs[1]))
+    macs = _macs(run, exported.example_inputs)
+    flat = programs.flatten(exported, outputs, names)
+    calls = [node for node in exported.graph.nodes if node.op == "call_function" and operators.is_aten(node)]
+    return ModelFacts(
+        format=format,
+        kind=str(network.kind),
+        signature=flat.signature,
+        operators=dict(Counter(str(node.target) for node in calls).most_common()),
+        macs=macs,
+        macs_note="convolutions, matrix products and attention, as torch counts their operations",
+        metadata=dict(metadata or {}),
+        notes=tuple(network.notes),
+        layers=layer_facts(layers_of(flat.module)),
+        **_weights({**exported.state_dict, **exported.constants}),
+    )
 
 
 def _of_weights(state: Mapping[str, Any], error: UsageError) -> ModelFacts:

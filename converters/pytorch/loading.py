@@ -6,13 +6,15 @@ at the top of this file and nowhere later (see :mod:`converters.user_code`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from converters import opening, user_code
+from converters import dynamic, opening, user_code
 from converters.pytorch import inputs as example_inputs
+from converters.pytorch import open_axes
 from converters.pytorch.reading import Network, read, refuse_training_mode
 from converters.torch_export import program as programs
 from converters.torch_export import training_data
@@ -31,23 +33,47 @@ def load_and_run(request: LoadRequest) -> Loaded:
     import torch
 
     torch.manual_seed(SEED)
-    path, into = Path(request.path), Path(request.into)
+    path = Path(request.path)
     with user_code.user_imports(*user_code.folders_of(request.model_code, path)), torch.no_grad():
         network, exported, names = open_exported(request)
-        outputs = programs.leaves(_run(network, exported.example_inputs, path))
-        flat = programs.flatten(exported, outputs, names)
-        chosen = opening.write_feeds(request, flat.signature, _embedding_rows(exported, flat.signature))
-        run = _runner(network, exported, flat.signature, outputs, path)
-        opening.write_reference(request, flat.signature, chosen, run)
-        suspicion, doubts = _judge_data(exported, flat.signature, chosen, request)
-        if request.program:
-            args = (leaf for leaf in programs.leaves(exported.example_inputs) if isinstance(leaf, torch.Tensor))
-            contiguous = tuple(leaf.detach().clone().contiguous() for leaf in args)
-            programs.save(programs.export(flat.module, contiguous), into / "program.pt2")
+        return finish(request, network, exported, names)
+
+
+def finish(
+    request: LoadRequest,
+    network: Network,
+    exported: Any,
+    names: list[str] | None = None,
+    made: Callable[[int, int], Feeds] | None = None,
+) -> Loaded:
+    """What comes behind the export: samples, the network's own outputs on them, and the program.
+
+    Call inside :func:`converters.user_code.user_imports` and ``torch.no_grad()``.
+
+    Args:
+        request: Of the job.
+        network: Runs for reference.
+        exported: Its ``torch.export.ExportedProgram``, with static example inputs.
+        names: Of the inputs, where the program's are not it.
+        made: Makes samples where there is no data, see :func:`converters.opening.write_feeds`.
+    """
+    path, into = Path(request.path), Path(request.into)
+    outputs = programs.leaves(run_network(network, exported.example_inputs, path))
+    if request.dynamic:
+        usual = programs.flatten(exported, outputs, names).signature
+        exported = open_axes.open_program(request, network, exported, usual)
+    flat = programs.flatten(exported, outputs, names)
+    chosen = opening.write_feeds(request, flat.signature, _embedding_rows(exported, flat.signature), made)
+    run = _runner(network, exported, flat.signature, outputs, path)
+    opening.write_reference(request, flat.signature, chosen, run)
+    suspicion, doubts = _judge_data(exported, flat.signature, chosen, request)
+    if request.program:
+        open_axes.save(flat.module, exported, flat.signature, request, into / "program.pt2")
+    signature = dynamic.write_sizes(request, flat.signature, chosen, run)
     return opening.loaded(
         request,
         kind=str(network.kind),
-        signature=flat.signature,
+        signature=signature,
         program="program.pt2",
         fingerprint=programs.fingerprint(flat.module),
         quantized=bool(quantized_operators(flat.module)),
@@ -69,14 +95,15 @@ def open_exported(request: LoadRequest) -> tuple[Network, Any, list[str] | None]
     names = example_inputs.parameter_names(network.run, network.scripted)
     if network.args is None or inputs:
         specs = example_inputs.specs_for(names, inputs, dataset, network.run, path)
-        network.args = tuple(_example(spec) for spec in specs)
-    _run(network, (network.args, network.kwargs), path)
+        network.args = tuple(example_tensor(spec) for spec in specs)
+    run_network(network, (network.args, network.kwargs), path)
     if network.scripted:
         return network, _export_torchscript(network, path), names
-    return network, _export_module(network, path), None
+    return network, export_module(network, path), None
 
 
-def _example(spec: TensorSpec) -> Any:
+def example_tensor(spec: TensorSpec) -> Any:
+    """Normal random numbers, or zeros of a whole-number dtype; open sizes are 1."""
     import torch
 
     dtype = getattr(torch, spec.dtype)
@@ -102,7 +129,7 @@ def _make_static(network: Network, inputs: tuple[str, ...], dataset: Dataset | N
         dynamic = [place for place, size in enumerate(placeholders[name].shape) if not isinstance(size, int)]
         sizes = _sizes(leaf, dynamic, wanted.pop(name, wanted.pop("", None)), name, dataset, path)
         if sizes != tuple(leaf.shape):
-            leaves[index] = _example(TensorSpec(name, sizes, str(leaf.dtype).removeprefix("torch.")))
+            leaves[index] = example_tensor(TensorSpec(name, sizes, str(leaf.dtype).removeprefix("torch.")))
     if wanted:
         raise UsageError(f"--input {next(iter(wanted))}=…: the inputs of {path.name} are {', '.join(names)}.")
     network.args, network.kwargs = _pytree.tree_unflatten(leaves, spec)
@@ -124,16 +151,24 @@ def _sizes(
             shown = ",".join("?" if place in dynamic else str(size) for place, size in enumerate(sizes))
             raise UsageError(f"--input {name}={','.join(map(str, wanted))}: {path.name} was exported for [{shown}].")
         return tuple(size or 1 for size in wanted)
-    array = None if dataset is None else dataset.arrays.get(name, dataset.arrays.get("x"))
+    found = None
+    if dataset is not None and any(dynamic):
+        shape = tuple(None if place in dynamic else size for place, size in enumerate(sizes))
+        found = dataset.shape_for(TensorSpec(name, shape, str(leaf.dtype).removeprefix("torch.")), "nchw")
     for place in dynamic:
         if place == 0:
             sizes[0] = 1
-        elif array is not None and array.ndim == len(sizes):
-            sizes[place] = array.shape[place]
+        elif found is not None and len(found) == len(sizes):
+            sizes[place] = found[place]
     return tuple(sizes)
 
 
-def _export_module(network: Network, path: Path) -> Any:
+def export_module(network: Network, path: Path) -> Any:
+    """Export a network on its example inputs.
+
+    Raises:
+        ConversionError: torch.export cannot trace it.
+    """
     import torch
 
     try:
@@ -168,7 +203,7 @@ def _export_failed(path: Path, error: Exception) -> ConversionError:
     )
 
 
-def _run(network: Network, inputs: Any, path: Path) -> Any:
+def run_network(network: Network, inputs: Any, path: Path) -> Any:
     """Run the source itself.
 
     Raises:
@@ -209,7 +244,7 @@ def _runner(
     names = [spec.name for spec in signature.outputs]
 
     def run(sample: dict[str, Array]) -> dict[str, Array]:
-        outputs = programs.leaves(_run(network, _arguments(exported.example_inputs, sample), path))
+        outputs = programs.leaves(run_network(network, _arguments(exported.example_inputs, sample), path))
         return opening.as_arrays(names, [outputs[index].detach().cpu().numpy() for index in kept])
 
     return run

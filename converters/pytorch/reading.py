@@ -28,7 +28,7 @@ class Network:
     """A model that runs, and what its file said about it.
 
     Attributes:
-        kind: Of the file.
+        kind: Of the file, in words.
         run: Callable on the inputs: an ``nn.Module``, a ``ScriptModule``, or the module of a program.
         exported: The exported program, where the file holds one.
         scripted: Whether ``run`` is TorchScript.
@@ -36,7 +36,7 @@ class Network:
         notes: What a user should know.
     """
 
-    kind: Kind
+    kind: str
     run: Any
     exported: Any = None
     scripted: bool = False

@@ -35,6 +35,7 @@ SOURCE = Source(
     preload=("torch",),
     packages=("torch",),
     extra="torch",
+    options=("dynamic",),
     layout="nchw",
     suffixes=(".pt2", ".pt", ".pth", ".ckpt", ".th", ".bin", ".safetensors"),
 )

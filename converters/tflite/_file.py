@@ -111,9 +111,20 @@ def read(path: Path) -> Model:
     data = path.read_bytes()
     if not schema.Model.ModelBufferHasIdentifier(data, 0):
         raise ConversionError(f"{path}: no TFLite model (the identifier TFL3 is missing).")
-    raw = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    return indexed(schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0)), len(data))
+
+
+def indexed(raw: Any, file_size: int) -> Model:
+    """An unpacked flatbuffer as plain objects.
+
+    Args:
+        raw: ``ModelT``.
+        file_size: In bytes, of the file it is from.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
     tensors = [
-        [_tensor(index, item, raw, schema, len(data)) for index, item in enumerate(graph.tensors)]
+        [_tensor(index, item, raw, schema, file_size) for index, item in enumerate(graph.tensors)]
         for graph in raw.subgraphs
     ]
     subgraphs = [_graph(graph, own, raw, schema) for graph, own in zip(raw.subgraphs, tensors, strict=True)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converters.facts import Contents, OperatorFacts, assemble, float_ones, unchecked_reading
+from converters.facts import Contents, OperatorFacts, assemble, float_ones, layer_facts, unchecked_reading
+from converters.tflite import layers
 from converters.tflite._arithmetic import is_uncounted, macs, numbers_of
 from converters.tflite._file import Model, Operator, numbers, read, text
+from converters.tflite._paths import locations, module_path
 from converters.tflite._sizes import Elements, elements_of
 from edgekit.types import FloatOperator, Signature, TensorSpec, to_json
 
@@ -25,12 +27,13 @@ def inspect(path: str) -> dict[str, Any]:
             _contents(model),
             format="TFLite",
             kind=f"TFLite model, schema version {model.raw.version}",
-            signature=_signature(model),
+            signature=signature_of(model),
             producer=text(model.raw.description),
             metadata=_metadata(model.raw),
             notes=_notes(model),
         )
-    found: dict[str, Any] = to_json(facts)
+        listed = layers.of(model)
+    found: dict[str, Any] = to_json(replace(facts, layers=layer_facts(listed)))
     return found
 
 
@@ -62,7 +65,7 @@ def _contents(model: Model) -> Contents:
     for tensor in stored:
         by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + tensor.stored_bytes
     scales = _scales(model)
-    dynamic_batch = any(spec.shape[:1] == (None,) for spec in _signature(model).inputs)
+    dynamic_batch = any(spec.shape[:1] == (None,) for spec in signature_of(model).inputs)
     return Contents(
         operators=_operators(model),
         parameters=sum(tensor.elements for tensor in stored if tensor.is_weight and tensor.buffer not in scales),
@@ -82,7 +85,7 @@ def _scales(model: Model) -> set[int]:
     }
 
 
-def _signature(model: Model) -> Signature:
+def signature_of(model: Model) -> Signature:
     """Names from the first SignatureDef, order from the subgraph.
 
     A SignatureDef sorts its tensors by name, so ``args_10`` comes before ``args_2`` there.
@@ -153,27 +156,7 @@ def _source_name(item: Operator) -> str:
         return ""
     # The number behind a location tells the operators of one module apart. Of TensorFlow's joined names the
     # first is the operator that the others were fused into.
-    return candidates[0] if _locations(candidates[0]) else candidates[0].split(";")[0]
-
-
-def module_path(tensor_name: str) -> str:
-    """``block.conv`` from ``m.Net/m.Block_block/torch.nn.Conv2d_conv;1``; empty when there is no such path.
-
-    litert-torch writes ``module.Class_attribute`` per level, and joins what was fused with ``;``. A class
-    name with an underscore cannot be told from its attribute; the first underscore is taken.
-    """
-    paths = []
-    for levels in _locations(tensor_name):
-        attributes = [level.rpartition(".")[2].partition("_")[2] for level in levels[1:]]
-        paths.append(".".join(filter(None, attributes)))
-    deepest = max((path.count(".") for path in paths if path), default=0)
-    return "+".join(dict.fromkeys(path for path in paths if path and path.count(".") == deepest))
-
-
-def _locations(tensor_name: str) -> list[list[str]]:
-    """The levels of each location of litert-torch in a name; each level carries its Python module."""
-    parts = [part.split("/") for part in re.split(r";\d*", tensor_name) if part]
-    return [levels for levels in parts if all("." in level for level in levels)]
+    return candidates[0] if locations(candidates[0]) else candidates[0].split(";")[0]
 
 
 def _metadata(raw: Any) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from converters.facts import unchecked_reading
 from converters.layers import Layer
-from converters.tflite import _file, _names
+from converters.tflite import _file, _names, _paths
 from converters.tflite._file import Model, Operator, numbers
-from converters.tflite.inspect import module_path
 
 _KINDS = {
     "AVERAGE_POOL_2D": "avg_pool",
@@ -46,6 +46,9 @@ _WEIGHTED = frozenset("conv conv_transpose depthwise_conv embedding linear lstm 
 """Kinds that have weights; a constant that is added or multiplied is none."""
 
 
+_WITH_KERNEL = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
+
+
 def layers_of(path: Path) -> list[Layer]:
     """The operators of a file's entry subgraph, in the order they run; names are those of their first outputs.
 
@@ -61,13 +64,14 @@ def of(model: Model) -> list[Layer]:
     names = _names.distinct(model)[model.entry]
     returned = set(numbers(model.raw.subgraphs[model.entry].outputs))
     producers: dict[int, int] = {}
+    paths = _module_paths(model.subgraphs[model.entry])
     found = []
     for place, item in enumerate(model.subgraphs[model.entry]):
         sources = [producers[tensor.index] for tensor in item.inputs if tensor and tensor.index in producers]
         kind = _kind(item)
         found.append(
             Layer(
-                path=_path(item),
+                path=paths[place],
                 kind=kind,
                 operator=item.kind,
                 name=names[item.outputs[0].index] if item.outputs else f"{item.kind}#{place}",
@@ -88,6 +92,15 @@ def _kind(item: Operator) -> str:
     return _KINDS.get(item.kind, item.kind.removeprefix("custom:").lower())
 
 
-def _path(item: Operator) -> str:
-    """Graph outputs are renamed; the weights may still tell."""
-    return next(filter(None, (module_path(tensor.name) for tensor in item.outputs + item.weights)), "")
+def _module_paths(operators: Sequence[Operator]) -> list[str]:
+    """Of each operator the modules it was made from; graph outputs are renamed, but the weights may still tell."""
+    names = [[tensor.name for tensor in item.outputs + item.weights] for item in operators]
+    found = [next(filter(None, map(_paths.module_path, own)), "") for own in names]
+    if any(found):
+        return found
+    scopes = [next(filter(None, map(_paths.scopes, own)), []) for own in names]
+    for paths, item in zip(scopes, operators, strict=True):
+        if item.kind in _WITH_KERNEL and item.weights:
+            kernel = _paths.kernel(item.weights[0].name, item.kind == "DEPTHWISE_CONV_2D")
+            paths += [path for path in kernel if path not in paths]
+    return _paths.joined(scopes)

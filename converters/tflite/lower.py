@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from converters.graph import TFLITE, TORCH_EXPORT, StepResult
+from converters.tflite import _rename
+from converters.tflite._open_axes import open_batch
 from converters.torch_export import operators
 from converters.torch_export import program as programs
 from converters.torch_export.quantized import to_float
@@ -37,14 +40,24 @@ def lower(
     exported, restored = to_float(programs.load(source))
     names = from_json(Signature, signature)
     example = programs.example_inputs(exported)
-    inputs = {spec.name: value for spec, value in zip(names.inputs, example, strict=True)}
+    own = _input_names(exported)
+    inputs = dict(zip(own, example, strict=True))
     module = _named(exported.module(check_guards=False), names)
     try:
-        model = litert_torch.signature("serving_default", module, sample_kwargs=inputs).convert(strict_export=False)
+        signature_of = litert_torch.signature(
+            "serving_default", module, sample_kwargs=inputs, dynamic_shapes=_open_shapes(exported, names)
+        )
+        model = signature_of.convert(strict_export=False)
     except Exception as error:  # the converter raises whatever MLIR said
         operators.check(exported, "TFLite", _unsupported(exported))
         raise ConversionError(f"litert-torch: {type(error).__name__}: {first_line(error)}") from error
     model.export(output)
+    shapes = programs.open_shapes(exported)
+    if shapes is not None and any(0 in own for own in shapes):
+        open_batch(Path(output), next(value.shape[0] for value, own in zip(example, shapes, strict=True) if 0 in own))
+    if own != [spec.name for spec in names.inputs]:  # no Python argument is called "input:0"
+        path = Path(output)
+        _rename.to_signature(path.read_bytes(), path, names, own, [spec.name for spec in names.outputs])
     notes = [
         f"Input {spec.name!r} is int32 in the file: TFLite runtimes take no int64."
         for spec in names.inputs
@@ -53,11 +66,20 @@ def lower(
     return {"stayed_float": [], "undelegated": [], "notes": [*restored, *notes], "packages": ["litert-torch", "torch"]}
 
 
+def _input_names(exported: Any) -> list[str]:
+    """The arguments of a program's module; torch.export writes names small, and not all names are arguments."""
+    return [str(node.target) for node in exported.module(check_guards=False).graph.nodes if node.op == "placeholder"]
+
+
+def _open_shapes(exported: Any, signature: Signature) -> dict[str, Any] | None:
+    shapes = programs.open_shapes(exported)
+    return None if shapes is None else {spec.name: own for spec, own in zip(signature.inputs, shapes, strict=True)}
+
+
 def _named(module: Any, signature: Signature) -> Any:
     """The same module, returning a dictionary: the converter makes the file's names from its keys.
 
-    Its inputs have their names already (:func:`converters.torch_export.program.flatten`). A wrapper would do the
-    same, but would take the module paths off the operators, which name them in the file.
+    A wrapper would do the same, but would take the module paths off the operators, which name them in the file.
     """
     import torch
 

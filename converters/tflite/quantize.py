@@ -146,8 +146,12 @@ def _statistics(
             f"The calibration ranges are of another file: they lack {len(missing)} tensors, such as {missing[0]!r}.",
             hint="Calibrate again, with --data FILE.",
         )
+    # Of the tensor's own rank: else the quantizer cannot fit them to a stored operand of a concatenation.
+    ranks = {name: max(1, len(model.tensors[model.entry][index].shape)) for index, name in names.items()}
     return {
-        name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
+        name: {
+            end: np.full((1,) * ranks.get(name, 1), value, np.float32) for end, value in (("min", low), ("max", high))
+        }
         for name, (low, high) in found.items()
     }
 

@@ -159,7 +159,8 @@ def _ranges(module: Any, samples: Samples, method: str) -> tuple[dict[str, Range
         found = {"minmax": methods.minmax(statistics)}
         if name != "minmax":
             found["percentile"] = methods.by_percentile(statistics, percentile)
-        chosen[node_name] = found[name if name in found else methods.best(found, statistics)]
+        best = found[name if name in found else methods.best(found, statistics)]
+        chosen[node_name] = methods.with_room(best, statistics)
     return chosen, {key: item.not_finite for key, item in collector.tensors.items() if item.not_finite}
 
 

@@ -193,7 +193,7 @@ def optimize(source: str, output: str, feeds: str, settings: dict[str, object]) 
             notes.append(f"{step.name}: nothing to do in this model.")
             reports.append(_report(step, before.sqnr_db, before.sqnr_db, False))
             continue
-        rewritten = programs.export(candidate, programs.example_inputs(exported))
+        rewritten = programs.export_like(candidate, exported)
         after = bench.measure(rewritten.module(check_guards=False))
         better = after.surely_better_than(before)
         notes.append(_sentence(step, count, before.sqnr_db, after.sqnr_db, better))

@@ -171,11 +171,37 @@ def leaves(value: Any) -> list[Any]:
     return list(_pytree.tree_leaves(value))
 
 
-def export(module: Any, args: tuple[Any, ...]) -> Any:
-    """Export a flat module again; parameters and inputs keep their names, nodes their stack traces."""
+def export(module: Any, args: tuple[Any, ...], shapes: Any = None) -> Any:
+    """Export a flat module again; parameters and inputs keep their names, nodes their stack traces.
+
+    Args:
+        module: Takes the arguments in order.
+        args: Examples.
+        shapes: ``dynamic_shapes`` of ``torch.export``; ``None`` where all sizes are fixed.
+    """
     import torch
 
-    return torch.export.export(module, args, strict=False)
+    return torch.export.export(module, args, dynamic_shapes=shapes, strict=False)
+
+
+def export_like(module: Any, exported: Any) -> Any:
+    """Export a module that was made from a program, with that program's example inputs and open axes."""
+    return export(module, example_inputs(exported), open_shapes(exported))
+
+
+def open_shapes(exported: Any) -> tuple[dict[int, Any], ...] | None:
+    """``dynamic_shapes`` for a module with the inputs of a flat program; ``None`` where all its sizes are fixed."""
+    from torch.export import Dim
+
+    names = set(exported.graph_signature.user_inputs)
+    values = [node.meta["val"] for node in exported.graph.nodes if node.name in names]
+    bounds = exported.range_constraints
+    shapes: list[dict[int, Any]] = []
+    for value in values:
+        sizes = {axis: size for axis, size in enumerate(value.shape) if not isinstance(size, int)}
+        ranges = {axis: bounds[size.node.expr] for axis, size in sizes.items()}
+        shapes.append({axis: Dim.DYNAMIC(min=int(item.lower), max=int(item.upper)) for axis, item in ranges.items()})
+    return tuple(shapes) if any(shapes) else None
 
 
 def fingerprint(module: Any) -> str:

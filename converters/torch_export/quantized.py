@@ -98,7 +98,7 @@ def to_float(exported: Any) -> tuple[Any, list[str]]:
         f"The program arrived quantized. Kept: the values of its quantized weights ({weights}). "
         f"Not kept: the rounding and the ranges of its activations ({stripped})."
     ]
-    return programs.export(module, programs.example_inputs(exported)), notes
+    return programs.export_like(module, exported), notes
 
 
 def fold_weights(exported: Any) -> Any:
@@ -115,7 +115,7 @@ def fold_weights(exported: Any) -> Any:
     for node in late:
         _store(module, node, f"integers_{node.name}")
     tidy(module)
-    return programs.export(module, programs.example_inputs(exported))
+    return programs.export_like(module, exported)
 
 
 def tidy(module: Any) -> None:

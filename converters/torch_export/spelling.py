@@ -12,6 +12,9 @@ _CONVOLUTIONS = ("aten.convolution.default", "aten._convolution.default")
 _TRANSPOSES = ("aten.t.default", "aten.permute.default", "aten.transpose.int")
 
 
+_VIEWS = ("aten.view.default", "aten.reshape.default")
+
+
 def normalize(module: Any) -> None:
     """Rewrite a graph module in place; it computes the same."""
     for node in list(module.graph.nodes):
@@ -19,6 +22,10 @@ def normalize(module: Any) -> None:
             _rewrite_convolution(module, node)
         elif str(node.target) in ("aten.addmm.default", "aten.mm.default"):
             _rewrite_linear(module, node)
+        elif str(node.target) in _VIEWS:
+            _rewrite_view(node)
+        elif str(node.target) == "aten.flatten.using_ints":
+            _rewrite_flatten(node)
     module.graph.eliminate_dead_code()
     module.recompile()
 
@@ -39,6 +46,28 @@ def _rewrite_convolution(module: Any, node: Any) -> None:
         kind = {1: aten.conv1d.default, 2: aten.conv2d.default, 3: aten.conv3d.default}
         arguments = (data, weight, bias, stride, padding, dilation, groups)
     node.target, node.args = kind[dimensions], arguments
+
+
+def _rewrite_view(node: Any) -> None:
+    """The one open size of a view is what is left over, -1: a number that has to be computed hinders converters."""
+    import torch
+
+    sizes = list(node.args[1])
+    computed = [place for place, size in enumerate(sizes) if isinstance(size, torch.fx.Node)]
+    if len(computed) == 1 and -1 not in sizes:
+        sizes[computed[0]] = -1
+        node.args = (node.args[0], sizes, *node.args[2:])
+
+
+def _rewrite_flatten(node: Any) -> None:
+    """The same for what becomes a view only later: where one of the sizes that stay is open."""
+    import torch
+
+    value = node.meta.get("val")
+    shape = () if value is None else tuple(value.shape)
+    if sum(not isinstance(size, int) for size in shape) == 1:
+        sizes = [size if isinstance(size, int) else -1 for size in shape]
+        node.target, node.args, node.kwargs = torch.ops.aten.reshape.default, (node.args[0], sizes), {}
 
 
 def _rewrite_linear(module: Any, node: Any) -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from edgekit.data_options import DataOptions
     from edgekit.options import SourceOptions
 
 _SOURCE = "edgekit.source."
+_DATA = "edgekit.data."
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -83,13 +85,58 @@ def chosen_source(ctx: click.Context) -> SourceOptions:
     return SourceOptions(**{name: ctx.meta[_SOURCE + name] for name in SourceOptions.__dataclass_fields__})
 
 
-def _source_option(*names: str, **settings: Any) -> Callable[[F], F]:
+def _kept_option(group: str, *names: str, **settings: Any) -> Callable[[F], F]:
     def keep(ctx: click.Context, option: click.Parameter, value: Any) -> None:
-        ctx.meta[f"{_SOURCE}{option.name}"] = value
+        ctx.meta[f"{group}{option.name}"] = value
 
     return click.option(*names, expose_value=False, callback=keep, **settings)
 
 
+def _source_option(*names: str, **settings: Any) -> Callable[[F], F]:
+    return _kept_option(_SOURCE, *names, **settings)
+
+
 def data_option(help_text: str) -> Callable[[F], F]:
-    """``--data``."""
-    return click.option("--data", metavar="FILE", help=help_text + " .npz, .npy, .pt, .safetensors or a folder.")
+    """``--data`` and the options that say how to read it; :func:`chosen_data` has those."""
+    options = (
+        click.option(
+            "--data", metavar="DATA",
+            help=help_text + " .npz, .npy, CSV, a folder of pictures or arrays, FILE.py:NAME and more.",
+        ),
+        _kept_option(
+            _DATA, "--preprocess", metavar="WORDS",
+            help="What makes a picture of --data an input: unit (0 to 1), signed (-1 to 1), imagenet, raw (0 to 255), "
+            "or in full: 'resize=256 crop=224 scale=1/255 mean=… std=…'.",
+        ),
+        _kept_option(
+            _DATA, "--label-column", metavar="NAME|NUMBER",
+            help="Column with the classes, where --data is a table; numbers count from 0, -1 is the last.",
+        ),
+        _kept_option(
+            _DATA, "--columns", metavar="A,B,…", help="Columns of a table that are features, in order: names, 3, 1-42."
+        ),
+    )  # fmt: skip
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def chosen_data(ctx: click.Context) -> DataOptions:
+    """What the options beside ``--data`` were given.
+
+    Raises:
+        UsageError: There is nothing to read with them.
+    """
+    from edgekit.data_options import DataOptions
+    from edgekit.errors import UsageError
+
+    found = DataOptions(**{name: ctx.meta[_DATA + name] for name in DataOptions.__dataclass_fields__})
+    if found.typed() and ctx.params.get("data") in (None, "random"):
+        raise UsageError(
+            f"{found.typed()[0][0]} says how to read your data, and there is none.", hint="Add --data DATA."
+        )
+    return found

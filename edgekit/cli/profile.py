@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgekit.cli import print_json
-from edgekit.cli._options import chosen_source, data_option, output_options, source_options
+from edgekit.cli._options import chosen_data, chosen_source, data_option, output_options, source_options
 
 _EPILOG = """\b
 Examples:
@@ -63,6 +63,7 @@ def command(
             reference=reference,
             options=chosen_source(ctx),
             data=data,
+            data_options=chosen_data(ctx),
             threads=threads,
             budget_s=budget_s,
             timeout_s=chosen_source(ctx).timeout_s,

@@ -13,4 +13,4 @@ _WIDE = 160
 def stdout_console() -> Console:
     """Stdout, as wide as the terminal; a pipe or file, which has no width, is taken to be wide."""
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else _WIDE)
+    return Console(width=None if known else _WIDE, emoji=False)

@@ -18,7 +18,7 @@ _LONGEST_NAME = 60  # longer ones are in the sidecar
 
 def print_report(report: Report) -> None:
     """Print artifacts, what they left out, and failures."""
-    out, err = stdout_console(), Console(stderr=True, highlight=False)
+    out, err = stdout_console(), Console(stderr=True, highlight=False, emoji=False)
     if report.artifacts:
         out.print(_table(report))
     for line in _remarks(report):

@@ -18,6 +18,7 @@ DISTRIBUTION = "ai-edge-litert"
 
 _DELEGATE = "DELEGATE"
 _DEFAULT_SIGNATURE = "serving_default"
+_FLEX = "Select TensorFlow op"
 
 
 def start() -> None:
@@ -30,7 +31,14 @@ def load(path: str, threads: int) -> Model:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=path, num_threads=threads)
-    interpreter.allocate_tensors()
+    try:
+        interpreter.allocate_tensors()
+    except RuntimeError as error:
+        if _FLEX not in str(error):
+            raise
+        raise RuntimeError(
+            "it holds operators of TensorFlow (Flex), and this package has no kernels for them"
+        ) from error
     signatures = interpreter.get_signature_list()
     return _Signature(interpreter, signatures) if signatures else _Plain(interpreter)
 

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from converters.tflite.inspect import float_operators, inspect, module_path
+from converters.tflite._paths import module_path
+from converters.tflite.inspect import float_operators, inspect
 from edgekit.errors import ConversionError
 
 pytest.importorskip("ai_edge_litert", reason="needs the tflite extra")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "models"))
+from tflite_files import Builder
 
 # File: multiply-accumulates, parameters, scheme. Those of the MLPerf Tiny models are published: 12.5 M for
 # ResNet-8, 7.5 M for MobileNet, 2.7 M for DS-CNN, 264 k for the autoencoder.
@@ -65,61 +69,6 @@ def test_random_bytes(tmp_path: Path) -> None:
     damaged.write_bytes(b"\x40\0\0\0TFL3" + bytes(range(256)) * 4)
     with pytest.raises(ConversionError, match="damaged"):
         inspect(str(damaged))
-
-
-class Builder:
-    """Writes a TFLite file by hand: one subgraph, tensors with ``-1`` for dynamic sizes."""
-
-    def __init__(self) -> None:
-        from ai_edge_litert import schema_py_generated as schema
-
-        self.schema = schema
-        self.model = schema.ModelT()
-        self.model.version, self.model.description = 3, b"by hand"
-        self.model.buffers = [schema.BufferT()]
-        self.model.operatorCodes = []
-        self.graph = schema.SubGraphT()
-        self.graph.tensors, self.graph.operators = [], []
-        self.model.subgraphs = [self.graph]
-
-    def tensor(
-        self, name: str, shape: Sequence[int], kind: str = "FLOAT32", data: bytes = b"", scaled: bool = False
-    ) -> int:
-        import numpy as np
-
-        item = self.schema.TensorT()
-        item.name, item.type = name.encode(), getattr(self.schema.TensorType, kind)
-        item.shape = [max(1, size) for size in shape]
-        item.shapeSignature = list(shape) if -1 in shape else None
-        item.buffer = 0
-        if scaled:
-            item.quantization = self.schema.QuantizationParametersT()
-            item.quantization.scale = [0.1]
-        if data:
-            item.buffer = len(self.model.buffers)
-            self.model.buffers.append(self.schema.BufferT())
-            self.model.buffers[-1].data = np.frombuffer(data, np.uint8)
-        self.graph.tensors.append(item)
-        return len(self.graph.tensors) - 1
-
-    def operator(self, kind: str, inputs: list[int], outputs: list[int], custom: str = "") -> None:
-        code = self.schema.OperatorCodeT()
-        code.builtinCode = getattr(self.schema.BuiltinOperator, kind)
-        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-        code.customCode = custom.encode() if custom else None
-        item = self.schema.OperatorT()
-        item.opcodeIndex, item.inputs, item.outputs = len(self.model.operatorCodes), inputs, outputs
-        self.model.operatorCodes.append(code)
-        self.graph.operators.append(item)
-
-    def write(self, path: Path, inputs: list[int], outputs: list[int]) -> Path:
-        import flatbuffers
-
-        self.graph.inputs, self.graph.outputs = inputs, outputs
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(self.model.Pack(builder), b"TFL3")
-        path.write_bytes(bytes(builder.Output()))
-        return path
 
 
 def test_rows_behind_a_dynamic_batch_are_counted(tmp_path: Path) -> None:
@@ -178,7 +127,7 @@ def test_weights_decide_in_dynamic_range_files(
 ) -> None:
     file = Builder()
     x, y = file.tensor("x", [1, 8]), file.tensor("y", [1, 8])
-    weights = file.tensor("w", [8, 8], kind, data=bytes(64), scaled=scaled)
+    weights = file.tensor("w", [8, 8], kind, data=bytes(64), scale=0.1 if scaled else None)
     file.operator("FULLY_CONNECTED", [x, weights, -1], [y])
     path = file.write(tmp_path / "m.tflite", [x], [y])
     assert inspect(str(path))["quantization"] == scheme

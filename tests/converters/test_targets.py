@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgekit.convert import ConvertOptions, convert
-from edgekit.source import SourceOptions
+from edgekit.options import SourceOptions
 from edgekit.types import Artifact, Report
 
 torch = pytest.importorskip("torch", reason="needs the extra torch")

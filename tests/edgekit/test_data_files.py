@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgekit import data
-from edgekit.errors import DataError
+from edgekit.errors import DataError, UsageError
 from edgekit.feeds import Feeds
 from edgekit.jobs import Workers
 from edgekit.types import Signature, TensorSpec
@@ -41,7 +41,7 @@ def signature(**inputs: tuple[tuple[int | None, ...], str]) -> Signature:
 
 def loaded(path: str, workers: Workers, scratch: Path) -> Feeds:
     """The whole way: from a file to the inputs of a model."""
-    return data.bind(data.load(path, scratch, workers), signature(image=((1, 3, 4, 5), "float32")))
+    return data.bind(data.load(path, data.DataOptions(), scratch, workers), signature(image=((1, 3, 4, 5), "float32")))
 
 
 def check(feeds: Feeds, labels: bool = True) -> None:
@@ -72,7 +72,7 @@ def test_npz(workers: Workers, here: Path, input_name: str, label_name: str | No
 def test_npz_without_names_in_the_order_of_the_inputs(workers: Workers, here: Path) -> None:
     np.savez(here / "data.npz", IMAGES, np.arange(6, dtype=np.int64))
     model = signature(picture=((1, 3, 4, 5), "float32"), number=((1,), "int64"))
-    feeds = data.bind(data.load("data.npz", here, workers), model)
+    feeds = data.bind(data.load("data.npz", data.DataOptions(), here, workers), model)
     np.testing.assert_array_equal(feeds.arrays["picture"], IMAGES[:, None])
     np.testing.assert_array_equal(feeds.arrays["number"], np.arange(6)[:, None])
 
@@ -186,7 +186,7 @@ def test_what_was_bound_survives_the_way_to_a_child(here: Path) -> None:
 
 def refused(path: str, workers: Workers, scratch: Path) -> DataError:
     with pytest.raises(DataError) as caught:
-        data.load(path, scratch, workers)
+        data.load(path, data.DataOptions(), scratch, workers)
     assert path in caught.value.message
     return caught.value
 
@@ -212,11 +212,12 @@ def test_empty_array(workers: Workers, here: Path) -> None:
 def test_no_arrays(workers: Workers, here: Path) -> None:
     np.savez(here / "data.npz")
     assert "there is no array in it" in refused("data.npz", workers, here).message
-    (here / "pictures").mkdir()
-    (here / "pictures" / "cat.jpg").touch()
-    error = refused("pictures", workers, here)
-    assert "there is no array in it" in error.message
-    assert ".npy or .npz" in error.hint
+    (here / "notes").mkdir()
+    assert "It is empty" in refused("notes", workers, here).hint
+    (here / "notes" / "cat.txt").touch()
+    error = refused("notes", workers, here)
+    assert "there is no array and no picture in it" in error.message
+    assert error.hint.startswith("It holds cat.txt. edgekit reads: NumPy .npz and .npy")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -251,10 +252,29 @@ def test_truncated_safetensors(workers: Workers, here: Path) -> None:
     assert "not a readable safetensors file" in refused("data.safetensors", workers, here).message
 
 
-@pytest.mark.parametrize("content", [b"a,b,c\n1,2,3\n", b"\x00" * 500, b"PNG"])
+@pytest.mark.parametrize("content", [b"plain words\n", b"\x00" * 500, b"PNG", b"<html>1, 2</html>"])
 def test_files_of_another_kind(workers: Workers, here: Path, content: bytes) -> None:
     (here / "data.csv").write_bytes(content)
-    assert "neither .npz, .npy, safetensors nor" in refused("data.csv", workers, here).message
+    error = refused("data.csv", workers, here)
+    assert "not a data file that edgekit knows" in error.message
+    assert "CSV and TSV" in error.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (data.DataOptions(preprocess="unit"), "--preprocess does not go with data.npz"),
+        (data.DataOptions(label_column="0"), "--label-column does not go with data.npz"),
+        (data.DataOptions(columns="a,b"), "--columns does not go with data.npz"),
+    ],
+)
+def test_options_of_other_formats_are_refused(
+    workers: Workers, here: Path, options: data.DataOptions, said: str
+) -> None:
+    np.savez(here / "data.npz", x=IMAGES)
+    with pytest.raises(UsageError, match=said) as caught:
+        data.load("data.npz", options, here, workers)
+    assert caught.value.hint.startswith("It is for ")
 
 
 class Payload:

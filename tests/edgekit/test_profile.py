@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from edgekit import registry
 from edgekit.cli import State, cli
 from edgekit.errors import MissingDependencyError, UsageError
+from edgekit.options import SourceOptions
 from edgekit.profile import profile
-from edgekit.source import SourceOptions
 from edgekit.types import Measurement, Profile, Report, from_json, to_json
 from profiles.devices._session import AgentSession
 

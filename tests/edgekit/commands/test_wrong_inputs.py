@@ -30,7 +30,7 @@ def test_missing_folder(run: Run) -> None:
 def test_directory(run: Run, here: Path) -> None:
     (here / "models").mkdir()
     (here / "models" / "best.pt").touch()
-    check(run("models"), 2, "models: this is a folder", "Name a file in it: best.pt")
+    check(run("models"), 4, "models: not a model folder that edgekit knows", "It holds best.pt.", "name a file in it")
 
 
 def test_empty_file(run: Run, here: Path) -> None:

@@ -1,0 +1,122 @@
+"""The steps of a model as a ``torch.nn.Module``: one small module per step, under the path of its node."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from typing import Any
+
+import torch
+
+from converters.onnx_import.specialize import Plan, Step, Value, argument
+
+
+class Call(torch.nn.Module):
+    """One step; its constants are buffers of it."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self._function, self._node = step.operator.function, step.node
+        self._pattern: list[tuple[str, Any]] = []
+        for place, value in enumerate(step.operands):
+            if value is None:
+                self._pattern.append(("fixed", None))
+                continue
+            given = argument(step.operator, step.operands, place)
+            if not isinstance(given, torch.Tensor):
+                self._pattern.append(("fixed", given))
+            elif value.constant:
+                self._pattern.append(("stored", self._store(value, place)))
+            else:
+                self._pattern.append(("data", None))
+
+    def _store(self, value: Value, place: int) -> str:
+        name = re.sub(r"\W", "_", value.name) or f"constant_{place}"
+        while hasattr(self, name):
+            name += "_"
+        self.register_buffer(name, value.tensor)
+        return name
+
+    def forward(self, *data: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Call the operator on the data among its operands."""
+        rest = iter(data)
+        arguments = [
+            next(rest) if kind == "data" else getattr(self, given) if kind == "stored" else given
+            for kind, given in self._pattern
+        ]
+        results = self._function(self._node, *arguments)
+        return tuple(results) if isinstance(results, (tuple, list)) else (results,)
+
+
+class Imported(torch.nn.Module):
+    """A model: takes its inputs in order, returns a tuple of its outputs.
+
+    Attributes:
+        paths: Of the steps, by that of the modules that call them.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        places: dict[Value, int] = {value: place for place, value in enumerate(plan.inputs)}
+        self._count = len(plan.inputs)
+        self.paths: dict[str, str] = {}
+        self._calls: list[tuple[Call, list[int], list[int | None]]] = []
+        for step in plan.steps:
+            call, own = _put(self, step.path, Call(step))
+            self.paths[own] = step.path
+            data = [places[value] for value in step.operands if value is not None and not value.constant]
+            made: list[int | None] = []
+            for value in step.outputs:
+                if value is not None and value not in places:
+                    places[value] = len(places)
+                    made.append(places[value])
+                else:
+                    made.append(None)
+            self._calls.append((call, data, made))
+        self._results: list[int | str] = []
+        for number, value in enumerate(plan.outputs):
+            if value.constant:
+                self.register_buffer(f"constant_output_{number}", value.tensor)
+            self._results.append(f"constant_output_{number}" if value.constant else places[value])
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Compute the outputs."""
+        values: dict[int, Any] = dict(enumerate(inputs))
+        for call, data, made in self._calls:
+            for place, result in zip(made, call(*(values[item] for item in data)), strict=False):
+                if place is not None:
+                    values[place] = result
+        return tuple(self._result(place, values) for place in self._results)
+
+    def _result(self, place: int | str, values: dict[int, Any]) -> torch.Tensor:
+        if isinstance(place, str):
+            stored: torch.Tensor = getattr(self, place).clone()
+            return stored
+        value: torch.Tensor = values[place]
+        return value.clone() if place < self._count else value
+
+
+def _put(root: torch.nn.Module, path: str, call: Call) -> tuple[Call, str]:
+    """Register a call below a path, with modules for the parts above it; taken names get a number.
+
+    Returns:
+        The call, and its path in the module.
+    """
+    parts = [re.sub(r"\W", "_", part) or "_" for part in path.split(".")]
+    parent, own = root, []
+    for part in parts[:-1]:
+        own.append(_free(parent, part, reuse=True))
+        if own[-1] not in parent._modules:
+            parent.add_module(own[-1], torch.nn.Module())
+        parent = parent.get_submodule(own[-1])
+    own.append(_free(parent, parts[-1], reuse=False))
+    parent.add_module(own[-1], call)
+    return call, ".".join(own)
+
+
+def _free(parent: torch.nn.Module, wanted: str, *, reuse: bool) -> str:
+    wanted = f"{wanted}_" if keyword.iskeyword(wanted) else wanted
+    name, count = wanted, 1
+    while hasattr(parent, name) and not (reuse and name in parent._modules):
+        name, count = f"{wanted}_{count}", count + 1
+    return name

@@ -38,7 +38,9 @@ def write(folder: Path, model: Any, *companions: Any) -> Path:
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         with torch.no_grad():
-            if parameter.dim() > 1:
+            if parameter.dim() > 1 and not parameter.any():  # class tokens start at zero
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
+            elif parameter.dim() > 1:
                 parameter.mul_(_GAIN if parameter.std() < 0.05 else 1.0)
             elif name.endswith("bias"):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)

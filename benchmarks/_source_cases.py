@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class SourceCase:
         name: As in the table.
         origin: Its format, in a word.
         model: File, folder, or ``FILE.py:NAME``.
-        data: Arrays to calibrate and check with, by input name.
+        data: Arrays to calibrate and check with, by input name; empty where the source makes its own.
         labelled: Inputs by name, and labels; empty where there are none.
         options: What ``edgekit convert`` needs beside.
         min_float_db: Limit of the float32 files.
@@ -39,7 +39,6 @@ class SourceCase:
     options: tuple[str, ...] = ()
     min_float_db: float = 100.0
     shipped_int8: Path | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def all_cases(shared: Path, scratch: Path) -> list[SourceCase]:
@@ -99,19 +98,18 @@ def _tflite(shared: Path) -> list[SourceCase]:
 
 
 def _jax() -> list[SourceCase]:
-    found = []
-    with np.load(EXAMPLES / "digits" / "test.npz") as file:
-        images, labels = file["image"].transpose(0, 2, 3, 1), file["labels"]
-    for name, code in (("plain JAX", "plain.py:predict"), ("Flax CNN", "flax_cnn.py:predict")):
-        found.append(_labelled(name, "JAX", EXAMPLES / "jax" / code, (images, labels), "x"))
-    return found
+    with np.load(EXAMPLES / "jax" / "digits.npz") as file:
+        samples = file["image"], file["labels"]
+    files = {"plain JAX": "plain.py:net", "Flax CNN": "flax_cnn.py:net", "Equinox MLP": "equinox_mlp.py:net"}
+    return [_labelled(name, "JAX", EXAMPLES / "jax" / code, samples, "image") for name, code in files.items()]
 
 
 def _huggingface(scratch: Path) -> list[SourceCase]:
-    """Small ones with random weights, as their configurations build them: sentences and pictures are made up too."""
+    """Small ones with random weights; their own tokenizers and processors make the samples."""
+    (scratch / "huggingface").mkdir()
     return [
-        SourceCase(name, "Hugging Face", str(folder), arrays, min_float_db=LEAST_RECURRENT_DB)
-        for name, folder, arrays in huggingface.write_all(scratch / "huggingface")
+        SourceCase(name, "Hugging Face", str(make(scratch / "huggingface" / name)), {}, min_float_db=LEAST_RECURRENT_DB)
+        for name, make in huggingface.FOLDERS.items()
     ]
 
 

@@ -26,14 +26,15 @@ import onnx
 import torch
 from onnx.backend.test.loader import load_model_tests
 
-from converters.onnx_import.convert import example_inputs, exported, plan_of
+from converters.onnx_import.convert import exported, plan_of
 from converters.onnx_import.module import Imported
 from converters.onnx_import.operators import registry
 from converters.onnx_import.tensors import from_array
 from edgekit.errors import EdgekitError
 
 _OUT = ("Momentum", "Adagrad", "Adam", "NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss", "ImageDecoder",
-        "StringSplit", "StringNormalizer", "StringConcat", "RegexFullMatch", "TfIdfVectorizer", "LabelEncoder")  # fmt: skip
+        "StringSplit", "StringNormalizer", "StringConcat", "RegexFullMatch", "TfIdfVectorizer",
+        "LabelEncoder")  # fmt: skip
 _SIZES = ("range", "window", "constantofshape", "melweight", "loop")
 _OUT_NAMES = ("training", "sequence", "optional", "string", "_sce_", "_nllloss_", "bernoulli", "_seq")
 _EXOTIC = ("BFLOAT16", "FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT8E8M0", "FLOAT4E2M1",
@@ -73,7 +74,7 @@ def main() -> int:
     torch.set_num_threads(1)
     started = time.monotonic()
     outcomes = []
-    for test in load_model_tests(kind="node"):
+    for test in all_tests():
         if _is_counted(test, given.only) and (given.all or passes_in_runtime(test)):
             outcomes.append(run(test, not given.no_export))
     report(outcomes, given.failures)
@@ -81,6 +82,14 @@ def main() -> int:
     if given.json:
         given.json.write_text(json.dumps([asdict(item) for item in outcomes], indent=1))
     return 0
+
+
+def all_tests() -> list[Any]:
+    """ONNX's node tests, the same in every run: some draw their data from NumPy's own generator."""
+    np.random.seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(load_model_tests(kind="node"))
 
 
 def operator_of(test: Any) -> str:
@@ -162,7 +171,8 @@ def run(test: Any, export: bool) -> Outcome:
             return made
         if "constant" not in made.eager and "depends on data" not in made.eager and "data" not in made.eager:
             return made
-    assert first is not None
+    if first is None:
+        raise RuntimeError(f"{test.name}: nothing was tried")
     return first
 
 
@@ -239,7 +249,6 @@ def compute(test: Any, arrays: dict[str, Any], fixed: list[str], export: bool) -
             again = [_numpy(item) for item in program.module()(*tensors)]
         except Exception as error:  # whatever the tracer met
             return [eager, f"{type(error).__name__}: {error}"[:300]]
-    assert len(example_inputs(plan)) == len(tensors)
     return [eager, again]
 
 

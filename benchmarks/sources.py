@@ -61,9 +61,11 @@ class Cell:
 def convert(case: SourceCase, folder: Path) -> list[Cell]:
     """One command for all files of a case."""
     folder.mkdir()
-    np.savez(folder / "data.npz", **case.data)
+    data = str(folder / "data.npz") if case.data else "random"
+    if case.data:
+        np.savez(data, **case.data)
     words = ["convert", case.model, *case.options, "--to=all", "--quant=float32", "--int8"]
-    code, report, said = edgekit(*words, "--data", str(folder / "data.npz"), "--output", str(folder / "out"))
+    code, report, said = edgekit(*words, "--data", data, "--output", str(folder / "out"))
     made = {(item["target"], item["scheme"]): item for item in report.get("artifacts", ())}
     failures = {item["what"]: item for item in report.get("failures", ())}
     cells = []

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from edgekit import bridging, registry
 from edgekit import data as data_files
 from edgekit import recipes as recipe_files
-from edgekit import registry
 from edgekit.conversion import Conversion, ConversionOptions
 from edgekit.cpu import resolve
 from edgekit.data_options import DataOptions
@@ -16,7 +16,7 @@ from edgekit.errors import UsageError
 from edgekit.jobs import Job, Workers
 from edgekit.options import SourceOptions, check_options, named
 from edgekit.paths import existing
-from edgekit.planning import Wanted, plan, without_data
+from edgekit.planning import OPTIMIZED_FORM, Wanted, plan, without_data
 from edgekit.progress import Progress, Silent
 from edgekit.publish import destinations
 from edgekit.recipes import Recipe
@@ -228,6 +228,10 @@ def _variants(
     if plain:
         found.append((opened, plain, ()))
     if optimized:
+        place, timeout_s = workers.scratch / "bridge", options.source.timeout_s
+        opened = bridging.bring(
+            opened, OPTIMIZED_FORM, place, workers.call, timeout_s, allow_select_ops=options.allow_select_ops
+        )
         program = workers.scratch / "optimized.pt2"
         job = Job(
             f"{opened.path.name}: optimize for 8 bits",
@@ -239,7 +243,7 @@ def _variants(
                 "settings": to_json(optimized[0].recipe.quantization),
             },
             ("torch",),
-            options.source.timeout_s,
+            timeout_s,
         )
         result = workers.call(job)
         steps = tuple(

@@ -16,6 +16,8 @@ from edgekit.types import Failure, Scheme
 
 OPTIMIZED_FORM = "torch.export"
 """The form that ``--optimize`` rewrites, and on which causes of a loss are looked for."""
+FLOAT_BITS = 16
+"""Weights of so many bits, or more, are float."""
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Wanted:
     @property
     def quantized(self) -> bool:
         """Whether its weights or activations have 8 bits or fewer."""
-        return self.scheme.weight_bits < 16
+        return self.scheme.weight_bits < FLOAT_BITS
 
 
 def without_data(
@@ -128,6 +130,8 @@ def failure(what: str, error: EdgekitError) -> Failure:
 def _way(start: Node, source: Source, target: Target, recipe: Recipe) -> Wanted:
     find = registry.function("converters.graph:plan")
     scheme = registry.schemes()[recipe.scheme]
+    if recipe.optimize and scheme.weight_bits < FLOAT_BITS and start.scheme != scheme.name:
+        start = _optimized_start(start, source)
     edges: list[Edge] | None = find(start, Node(target.form, scheme.name), registry.steps())
     if edges is None:
         raise _impossible(start, source, target, scheme)
@@ -146,6 +150,21 @@ def _way(start: Node, source: Source, target: Target, recipe: Recipe) -> Wanted:
     return wanted
 
 
+def _optimized_start(start: Node, source: Source) -> Node:
+    """Where conversions of an optimized model start: at the form that is rewritten.
+
+    Raises:
+        UnsupportedError: There is no way to it.
+    """
+    node = Node(OPTIMIZED_FORM)
+    if registry.function("converters.graph:plan")(start, node, registry.steps()) is None:
+        raise UnsupportedError(
+            f"--optimize rewrites {OPTIMIZED_FORM} programs, and there is no way from {source.title} to one.",
+            hint="Leave it out; --exclude PATTERN keeps single layers float on every source.",
+        )
+    return node
+
+
 def _check_settings(wanted: Wanted, start: Node) -> None:
     """Refuse rules and borders that the quantizing step cannot do, or that no step would heed.
 
@@ -158,11 +177,6 @@ def _check_settings(wanted: Wanted, start: Node) -> None:
             f"The model has arrived in {scheme.name}, which is kept as it is; --exclude, --io, --optimize and recipes "
             "are about quantizing.",
             hint="Leave them out, or convert the float model that it was made from.",
-        )
-    if wanted.recipe.optimize and start.form != OPTIMIZED_FORM:
-        raise UnsupportedError(
-            f"--optimize rewrites the exported program of a PyTorch model; this model is a {start.form} file.",
-            hint="Leave it out; --exclude PATTERN keeps single layers float on every source.",
         )
     mixes = next((edge.step.mixes for edge in wanted.edges if scheme.name in edge.step.mixes), {})
     possible = mixes.get(scheme.name, ())

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit import causes, registry
+from edgekit import bridging, causes, registry
 from edgekit.errors import DriftError, EdgekitError, MeasurementError
 from edgekit.jobs import Job
 from edgekit.planning import OPTIMIZED_FORM, Wanted
@@ -150,25 +150,31 @@ class Proof:
 
     def _cause(self, made: Made, found: str) -> tuple[str, str]:
         """Why it drifted, from evidence on the program it was made from, and what to try."""
-        if self.opened.form != OPTIMIZED_FORM:
-            return "", "edgekit looks for the cause in PyTorch models alone; --exclude PATTERN keeps layers float."
+        if bridging.way(self.opened.node, OPTIMIZED_FORM) is None:
+            return "", "Its cause is looked for in float models alone; --exclude PATTERN keeps layers float."
+        try:
+            return causes.explain(self._evidence(made), found)
+        except EdgekitError as error:
+            return f"Its cause could not be looked for: {error.message}", ""
+
+    def _evidence(self, made: Made) -> Any:
+        call, timeout_s = self.workers.call_here, self.options.source.timeout_s
+        place = made.file.parent / "cause"
+        program = bridging.bring(self.opened, OPTIMIZED_FORM, place, call, timeout_s, allow_select_ops=False).program
         job = Job(
             f"{made.file.name}: look for the cause",
             causes.JOB,
             {
-                "source": str(self.opened.program),
+                "source": str(program),
                 "feeds": str(self.opened.calibration or self.opened.feeds),
                 "ranges": None,
                 "settings": to_json(made.wanted.recipe.quantization),
                 "scheme": made.wanted.scheme.name,
             },
             ("torch",),
-            self.options.source.timeout_s,
+            timeout_s,
         )
-        try:
-            return causes.explain(self.workers.call_here(job), found)
-        except EdgekitError as error:
-            return f"Its cause could not be looked for: {error.message}", ""
+        return call(job)
 
     def _command(self, wanted: Wanted) -> str:
         """The command that makes this artifact alone, again."""

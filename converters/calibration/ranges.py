@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from converters.calibration import FORMAT, methods
+from converters.calibration.relevance import before_softmax
 from converters.calibration.statistics import Array, TensorStatistics
 from edgekit.errors import ConversionError, UsageError
 from edgekit.types import from_json, to_json
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,16 @@ class Ranges:
 class Collector:
     """Takes the tensors of one sample after the other."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, logits: Mapping[str, int] | None = None, seed: int = 0) -> None:
+        self.logits = logits or {}  # tensors that softmax alone reads, and its axis
         self.seed = seed
         self.tensors: dict[str, TensorStatistics] = {}
 
     def add(self, name: str, values: Array) -> None:
         """The values of one tensor for one sample; integers are left out."""
         if values.dtype.kind == "f":
+            if name in self.logits:
+                values = before_softmax(values, self.logits[name])
             if name not in self.tensors:
                 self.tensors[name] = TensorStatistics(self.seed)
             self.tensors[name].add_but_masks(values)

@@ -91,7 +91,8 @@ def _tokens(built: Built, request: LoadRequest) -> tuple[int | None, bool]:
 
 def _most(built: Built) -> int | None:
     """Positions that the model has; ``None`` where there is no limit."""
-    size = getattr(built.config, "max_position_embeddings", None)
+    config = getattr(built.config, "text_config", built.config)  # of two towers
+    size = getattr(config, "max_position_embeddings", None)
     if not isinstance(size, int) or size < 1:
         return None
     # RoBERTa's positions begin behind the one of padding.

@@ -101,11 +101,11 @@ def _macs(operation: Any) -> int:
         dimensions = dialect.ConvDimensionNumbers(operation.attributes["dimension_numbers"])
         products = math.prod(right) // right[dimensions.kernel_output_feature_dimension]
         dilation = list(operation.attributes.get("lhs_dilation") or [1])
-        return result * products // math.prod(dilation)
+        return int(result * products // math.prod(dilation))
     from jax.extend.mlir.dialects import stablehlo as dialect
 
     numbers = dialect.DotDimensionNumbers(operation.attributes["dot_dimension_numbers"])
-    return result * math.prod(left[axis] for axis in numbers.lhs_contracting_dimensions)
+    return int(result * math.prod(left[axis] for axis in numbers.lhs_contracting_dimensions))
 
 
 def _trips(loop: Any) -> int | None:

@@ -192,7 +192,7 @@ def _rename(graph: Any, names: dict[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
         for inner in _inside(node):
             _rename(inner, names)
-    for item in (*graph.initializer, *graph.value_info):
+    for item in (*graph.initializer, *graph.value_info, *graph.input, *graph.output):
         item.name = names.get(item.name, item.name)
 
 

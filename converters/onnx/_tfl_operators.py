@@ -16,6 +16,9 @@ def register() -> None:
     tfl_op(["TFL_RELU_N1_TO_1"])(_clip(-1.0, 1.0))
     tfl_op(["TFL_RELU_0_TO_1"])(_clip(0.0, 1.0))
     tfl_op(["TFL_SOFTMAX"], tf_op="Softmax")(_Softmax)
+    tfl_op(["TFL_SELECT"], tf_op="Select")(_Select)
+    tfl_op(["TFL_SELECT_V2"], tf_op="SelectV2")(_Select)
+    tfl_op(["TFL_DYNAMIC_UPDATE_SLICE"])(_DynamicUpdateSlice)
     tfl_op(["TFL_FULLY_CONNECTED"])(_fully_connected(TflFullyConnectedOp))
 
 
@@ -100,6 +103,50 @@ class _Softmax:
         if beta != 1:
             ctx.replace_input(node, node.input[0], _put(ctx, node, "Mul", [node.input[0], _number(ctx, beta)]), 0)
         del node.attr["beta"]
+
+
+class _Select:
+    """As a choice; tf2onnx multiplies with 0 and 1, and infinity where it is not chosen makes NaN of that."""
+
+    @classmethod
+    def to_tf(cls, ctx: Any, node: Any, **_: Any) -> None:
+        node.set_attr("handles_nan", 1)
+
+
+class _DynamicUpdateSlice:
+    """Part of a tensor replaced, at a place that is computed; it is moved to where the part fits."""
+
+    @classmethod
+    def to_tf(cls, ctx: Any, node: Any, **_: Any) -> None:
+        tensor, part, start = node.input
+        sizes, part_sizes = ctx.get_shape(tensor), ctx.get_shape(part)
+        # Behind the last axis that is not replaced as a whole, all of it is.
+        axes = max((axis + 1 for axis, size in enumerate(sizes) if size != part_sizes[axis]), default=1)
+        last = np.array(sizes[:axes], np.int64) - part_sizes[:axes]
+        grid = np.stack(np.indices(part_sizes[:axes], np.int64), -1)
+        place = _whole(ctx, node, "Cast", [start], to=7)
+        if axes < len(sizes):
+            place = _whole(ctx, node, "Slice", [place, *(_whole_numbers(ctx, [edge]) for edge in (0, axes))])
+        place = _whole(ctx, node, "Max", [place, _whole_numbers(ctx, [0] * axes)])
+        place = _whole(ctx, node, "Min", [place, _whole_numbers(ctx, last)])
+        place = _whole(ctx, node, "Add", [place, _whole_numbers(ctx, grid)])
+        _put_last(ctx, node, "ScatterND", [tensor, place, part])
+
+
+def _whole(ctx: Any, node: Any, operator: str, inputs: list[str], **attributes: Any) -> str:
+    """A new node of ONNX that computes on int64; the name of what it makes."""
+    from tf2onnx import utils
+
+    name = utils.make_name(node.name)
+    made = ctx.make_node(operator, inputs, name=name, attr=attributes, dtypes=[7])
+    made.skip_conversion = True
+    return str(made.output[0])
+
+
+def _whole_numbers(ctx: Any, values: Any) -> str:
+    from tf2onnx import utils
+
+    return str(ctx.make_const(utils.make_name("numbers"), np.array(values, np.int64)).output[0])
 
 
 def _fully_connected(original: Any) -> type:

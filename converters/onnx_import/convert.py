@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from converters.graph import ONNX, TORCH_EXPORT, StepResult
+from converters.graph import StepResult
 from converters.onnx_import.folding import fold_constants
 from converters.onnx_import.fusing import fuse
 from converters.onnx_import.graph import read
@@ -18,8 +18,9 @@ from converters.onnx_import.specialize import Plan, specialize
 from converters.onnx_import.tensors import dtype_of
 from converters.torch_export import program as programs
 from edgekit.errors import ConversionError, UnsupportedError, first_line
-from edgekit.plugins import Step
 from edgekit.types import Signature, from_json
+
+_CALL = "converters.onnx_import.module.Call"
 
 
 def convert(
@@ -105,11 +106,19 @@ def exported(plan: Plan) -> Any:
     for node in program.graph.nodes:
         stack = node.meta.get("nn_module_stack")
         if stack:
-            # A node's own path, where several have one and the modules had to get numbers.
-            node.meta["nn_module_stack"] = {
-                key: (module.paths.get(path, path), kind) for key, (path, kind) in stack.items()
-            }
+            own = list(stack.values())[-1][0]
+            node.meta["nn_module_stack"] = _levels(module.paths.get(own, own))
     return program
+
+
+def _levels(path: str) -> dict[str, tuple[str, str]]:
+    """The modules around a node, from the outermost: converters name operators by all of them.
+
+    The path is the node's own, where several nodes have one and the modules that call them had to get numbers.
+    """
+    parts = path.split(".")
+    above = [".".join(parts[:count]) for count in range(len(parts))]
+    return {**{item: (item, "torch.nn.modules.module.Module") for item in above}, path: (path, _CALL)}
 
 
 def flat_module(plan: Plan) -> programs.Flat:
@@ -127,17 +136,3 @@ def safe_name(name: str) -> str:
     """A name as an argument of a Python function can have it."""
     changed = re.sub(r"\W", "_", name) or "input"
     return f"_{changed}" if changed[0].isdigit() or keyword.iskeyword(changed) else changed
-
-
-STEPS = (
-    Step(
-        name="ONNX -> torch.export",
-        source=ONNX,
-        target=TORCH_EXPORT,
-        schemes=(("float32", "float32"),),
-        entry="converters.onnx_import.convert:convert",
-        preload=("torch", "onnx"),
-        packages=("onnx", "torch"),
-        extra="onnx",
-    ),
-)

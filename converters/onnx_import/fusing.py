@@ -54,11 +54,11 @@ def _changed(step: Step, layer: Step) -> list[Value | None] | None:
     import torch
 
     first, second = step.operands
-    assert first is not None and second is not None and layer.outputs[0] is not None
+    result, weight, bias = layer.outputs[0], layer.operands[1], [*layer.operands, None][2]
+    if first is None or second is None or result is None or weight is None:
+        return None
     left = first.constant
-    weight, bias = layer.operands[1], layer.operands[2] if len(layer.operands) > 2 else None
-    assert weight is not None
-    rank = layer.outputs[0].tensor.dim()
+    rank = result.tensor.dim()
     vector = _per_channel((first if left else second).tensor, 1 if layer.operator.name == "Conv" else rank - 1, rank)
     if vector is None or not weight.tensor.dtype.is_floating_point:
         return None

@@ -11,7 +11,7 @@ import torch
 from converters.onnx_import.specialize import Plan, Step, Value, argument
 
 
-class Call(torch.nn.Module):
+class Call(torch.nn.Module):  # type: ignore[misc]
     """One step; its constants are buffers of it."""
 
     def __init__(self, step: Step) -> None:
@@ -48,7 +48,7 @@ class Call(torch.nn.Module):
         return tuple(results) if isinstance(results, (tuple, list)) else (results,)
 
 
-class Imported(torch.nn.Module):
+class Imported(torch.nn.Module):  # type: ignore[misc]
     """A model: takes its inputs in order, returns a tuple of its outputs.
 
     Attributes:

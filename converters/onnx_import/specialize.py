@@ -7,7 +7,7 @@ with it all that is computed from it: the operands of Reshape, Slice and Resize,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from converters.onnx_import import functions
@@ -129,7 +129,7 @@ def _listed(start: str, places: Mapping[str, Sequence[str]]) -> str:
     shown = []
     for what, names in sorted(places.items()):
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        count = f"{len(names)} × " if len(names) > 1 else ""
+        count = f"{len(names)} of " if len(names) > 1 else ""
         shown.append(f"{count}{what} at {', '.join(names[:5])}{more}")
     return f"{start} {len(places)} operator{'s' if len(places) > 1 else ''} of this ONNX model: {'; '.join(shown)}."
 
@@ -278,8 +278,8 @@ class _Specializer:
 
 _POSITIVE = frozenset("Abs Exp HardSigmoid Relu Sigmoid Softmax Softplus Sqrt ReduceL1 ReduceL2".split())
 _KEEPING = frozenset(
-    "Add AveragePool Concat DepthToSpace Expand Flatten Gather GlobalAveragePool GlobalMaxPool MaxPool Mul PositiveMaxPool"
-    " Reshape Slice SpaceToDepth Squeeze Transpose Unsqueeze".split()
+    "Add AveragePool Concat DepthToSpace Expand Flatten Gather GlobalAveragePool GlobalMaxPool MaxPool Mul"
+    " PositiveMaxPool Reshape Slice SpaceToDepth Squeeze Transpose Unsqueeze".split()
 )
 
 

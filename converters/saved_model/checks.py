@@ -62,7 +62,7 @@ def refuse_untrusted(graph: Any, path: str, trust: bool, restoring: bool = False
 
 
 def _prints_to_file(node: Any) -> bool:
-    return node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:")
+    return bool(node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:"))
 
 
 def refuse_unknown(graph: Any, path: str, frozen: bool) -> None:

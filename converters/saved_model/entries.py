@@ -276,7 +276,8 @@ def _others(name: str, listed: dict[str, str]) -> str:
 
 
 def _notes(name: str, listed: dict[str, str], request: LoadRequest) -> tuple[str, ...]:
-    if request.signature is not None or len(listed) < 2:
+    """Which others there are; Keras writes each of its own twice, under two names."""
+    others = [other for other, words in listed.items() if words != listed[name]]
+    if request.signature is not None or not others:
         return ()
-    others = ", ".join(other for other in listed if other != name)
-    return (f"Signature {name!r} was taken; --signature chooses another ({others}).",)
+    return (f"Signature {name!r} was taken; --signature chooses another ({', '.join(others)}).",)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,12 +30,14 @@ def inspect(request: dict[str, Any]) -> dict[str, Any]:
     shown = _signature(entry, asked)
     inputs = tuple(_one_sample(spec) for spec in shown.inputs)
     with program.running(entry, asked.trust) as model:
-        made = program.static(model.frozen(), entry, inputs)
+        frozen = model.frozen()
+    made = program.static(frozen, entry, inputs)
+    as_it_is = made if inputs == shown.inputs else program.static(frozen, entry, shown.inputs)
     facts = assemble(
         _contents(made, assumed=inputs != shown.inputs),
         format="TensorFlow",
         kind=entry.kind,
-        signature=replace(shown, outputs=_outputs(entry, made, inputs, shown)),
+        signature=program.signature(as_it_is, entry, shown.inputs),
         metadata={f"signature {name}": words for name, words in entry.signatures.items()},
         notes=[*entry.notes, *made.notes],
     )
@@ -57,16 +58,6 @@ def _one_sample(spec: TensorSpec) -> TensorSpec:
     if not spec.shape or spec.shape[0] is not None:
         return spec
     return replace(spec, shape=(1, *spec.shape[1:]))
-
-
-def _outputs(entry: Entry, made: Program, inputs: Sequence[TensorSpec], shown: Signature) -> tuple[TensorSpec, ...]:
-    """The outputs as inferred; those that the signature leaves open in their batch stay so."""
-    found = []
-    opened = inputs != shown.inputs
-    for item, spec in zip(entry.outputs, program.signature(made, entry, inputs).outputs, strict=True):
-        batch = opened and item.shape is not None and item.shape[:1] == (None,)
-        found.append(replace(spec, shape=(None, *spec.shape[1:])) if batch else spec)
-    return tuple(found)
 
 
 def _contents(made: Program, assumed: bool) -> Contents:

@@ -33,10 +33,10 @@ def fix_sizes(graph: Any) -> None:
             continue
         with tf.Graph().as_default() as made:  # each time anew: what one loop returns goes into the next
             tf.graph_util.import_graph_def(graph, name="")
-            tensors = made.get_operation_by_name(loop.name).inputs
-            read = _read(graph, loop, tensors)
+            operation = made.get_operation_by_name(loop.name)
+            read = _read(graph, loop, operation.inputs)
             _fix_body(bodies[name], loop, read)
-            inside, shapes = _inferred(bodies[name], tensors)
+            inside, shapes = _inferred(bodies[name], operation)
         _set_shapes(loop, shapes)
         for place, shape in (read | _filled(inside)).items():
             _set_outside(graph, loop, place, shape)
@@ -68,26 +68,28 @@ def _fix_body(body: Any, loop: Any, sizes: Mapping[int, list[int]]) -> None:
     loop.attr["body"].func.name = body.signature.name
 
 
-def _inferred(body: Any, tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """The body as a graph with shapes, and those that what the loop carries has in every round."""
-    import tensorflow as tf
+def _inferred(body: Any, operation: Any) -> tuple[Any, list[Any]]:
+    """The body as a graph with shapes, and those that what the loop carries has in every round.
+
+    Args:
+        body: ``FunctionDef``.
+        operation: ``tf.Operation`` of the loop.
+    """
     from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
 
-    shapes = [tensor.shape for tensor in tensors]
+    shapes = [tensor.shape for tensor in operation.inputs]
     while True:
         inside = function_def_to_graph(body, input_shapes=shapes)
-        # A loop may let its tensors grow; then their first size is not their size.
-        kept = [
-            shape
-            if made.shape.rank is not None and made.shape.as_list() == shape.as_list()
-            else tf.TensorShape(None)
-            if shape.rank is not None
-            else shape
-            for shape, made in zip(shapes, inside.outputs, strict=True)
-        ]
-        if [shape.rank for shape in kept] == [shape.rank for shape in shapes]:
+        # A loop may let its tensors grow: then their first size is not their size, and the noted one stands.
+        rounds = zip(shapes, inside.outputs, operation.outputs, strict=True)
+        kept = [shape if _same(shape, made.shape) else noted.shape for shape, made, noted in rounds]
+        if all(_same(shape, before) for shape, before in zip(kept, shapes, strict=True)):
             return inside, shapes
         shapes = kept
+
+
+def _same(shape: Any, other: Any) -> bool:
+    return str(shape) == str(other)
 
 
 def _set_shapes(loop: Any, shapes: Sequence[Any]) -> None:

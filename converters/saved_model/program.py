@@ -25,6 +25,7 @@ from edgekit.feeds import Array
 from edgekit.types import Signature, TensorSpec
 
 _READ = "/Read/ReadVariableOp"
+_HEADLINE = "Graph execution error:"
 _LARGEST = (1 << 31) - (1 << 24)
 """Bytes of weights that a graph can hold; a protobuf message ends at 2 GiB, and its operators need some."""
 
@@ -317,7 +318,9 @@ def _stored_bytes(node: Any) -> int:
 
 
 def _words(error: BaseException) -> str:
-    """What TensorFlow says, in one line, without the nodes it lists behind."""
-    message = getattr(error, "message", None)
-    text = (str(message) if message else str(error)).strip().splitlines() or [type(error).__name__]
-    return f"{type(error).__name__}: {text[0][:300]}" if message is None else text[0][:300]
+    """What TensorFlow says, in one line, without the headline before it and the nodes it lists behind."""
+    said = getattr(error, "message", None)
+    lines = [line.strip() for line in str(said or error).splitlines()]
+    told = [line for line in lines if line and line != _HEADLINE and not line.startswith("Detected at node")]
+    first = told[0][:300] if told else type(error).__name__
+    return first if said else f"{type(error).__name__}: {first}"

@@ -10,11 +10,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from converters import transposes
 from converters.facts import unchecked_reading
 from converters.graph import STABLEHLO, TFLITE, StepResult
 from converters.jax import loops, stablehlo, transposed
 from converters.saved_model import form
 from converters.tflite import _file
+from converters.tflite._rename import to_signature
+from converters.tflite.layers import of as layers_of
 from edgekit import registry
 from edgekit.errors import ConversionError, UnsupportedError, first_line
 from edgekit.plugins import Step
@@ -62,8 +65,13 @@ def convert(
     else:
         notes, packages = [], ["jax", "litert-converter"]
         _by_passes(extension, exported, output, names)
-    _refuse_unknown_kernels(Path(output))
-    return {"stayed_float": [], "undelegated": [], "notes": notes, "packages": packages}
+    layers = layers_of(_runnable(Path(output)))
+    return {
+        "stayed_float": [],
+        "undelegated": [],
+        "notes": [*notes, *transposes.notes(layers)],
+        "packages": packages,
+    }
 
 
 def _extension() -> Any:
@@ -108,7 +116,7 @@ def _by_passes(extension: Any, exported: Any, output: str, signature: Signature)
             extension.run_convert_to_tfl_passes(merged, passmanager.PassManager(), config)
             loops.outline(merged)
             extension.export_flatbuffer_to_file(merged.operation, output)
-        except (ValueError, RuntimeError) as error:  # MLIR says the rest
+        except (ValueError, RuntimeError, ir.MLIRError) as error:  # MLIR says the rest
             raise _failed(error, exported) from error
 
 
@@ -157,14 +165,14 @@ def _advice(said: str, exported: Any) -> str:
     return "Write this part of the function with other operations."
 
 
-def _refuse_unknown_kernels(path: Path) -> None:
-    """Operators that passed through as they were, and that the runtime has no kernel for."""
+def _runnable(path: Path) -> _file.Model:
+    """The file, read; refused where operators passed through as they were and the runtime has no kernel for them."""
     with unchecked_reading(path, "TFLite", "ai-edge-litert"):
         model = _file.read(path)
     kinds = Counter(item.kind for graph in model.subgraphs for item in graph)
     odd = [kind for kind in kinds if kind.startswith(("custom:", "STABLEHLO_")) and kind != "STABLEHLO_COMPOSITE"]
     if not odd:
-        return
+        return model
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -176,6 +184,7 @@ def _refuse_unknown_kernels(path: Path) -> None:
             f"LiteRT has no kernel for operators of this program: {shown}.",
             hint="Sorting: jax.lax.top_k has a counterpart." if "STABLEHLO_SORT" in odd else "",
         ) from error
+    return model
 
 
 def _by_tensorflow(exported: Any, output: str, signature: Signature) -> list[str]:
@@ -194,25 +203,10 @@ def _by_tensorflow(exported: Any, output: str, signature: Signature) -> list[str
         folder = Path(scratch) / "model"
         form.write(jax2tf.convert(exported.call), signature, folder)
         content = tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert()
-    Path(output).write_bytes(_with_names(content, signature))
+    inputs = [form.input_name(index) for index in range(len(signature.inputs))]
+    outputs = [form.output_name(index) for index in range(len(signature.outputs))]
+    to_signature(content, Path(output), signature, inputs, outputs)
     return ["Converted through TensorFlow: the installed litert-converter has another interface than edgekit knows."]
-
-
-def _with_names(content: bytes, signature: Signature) -> bytes:
-    """Give the user's names to a file that was made from the SavedModel form."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    raw = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    (definition,) = raw.signatureDefs
-    pairs = (
-        (definition.inputs, form.names(signature.inputs, form.input_name)),
-        (definition.outputs, form.names(signature.outputs, form.output_name)),
-    )
-    for maps, names in pairs:
-        maps.sort(key=lambda item: _file.text(item.name))  # the form's own names sort as the signature does
-        for item in maps:
-            item.name = names[_file.text(item.name)].encode()
-    return _file.serialized(raw, content)
 
 
 STEPS = (

@@ -15,6 +15,8 @@ from edgekit import reporting
 from edgekit.errors import ConversionError
 from edgekit.plugins import Calibration
 
+_SOFTMAX = {"aten.softmax.int", "aten._softmax.default", "aten._safe_softmax.default"}
+
 
 def calibrate(source: str, output: str, feeds: str, percentile: float) -> dict[str, Any]:
     """Run a program over every sample and write the ranges of its tensors, inputs and outputs included.
@@ -42,7 +44,7 @@ def calibrate(source: str, output: str, feeds: str, percentile: float) -> dict[s
     data = feeds_files.read(Path(feeds))
     if not data.count:
         raise ConversionError("There are no samples to calibrate on.", hint="--data FILE with 100 or more samples")
-    collector = Collector()
+    collector = Collector(logits_of(module))
     watched = _watching(module, collector)
     with torch.no_grad():
         for done, sample in enumerate(data.samples(), start=1):
@@ -66,6 +68,16 @@ def _watching(module: Any, collector: Collector) -> Any:
             return value
 
     return Watching(module)
+
+
+def logits_of(module: Any) -> dict[str, int]:
+    """The tensors that softmax alone reads, and its axis."""
+    found = {}
+    for node in module.graph.nodes:
+        kinds = {str(user.target) for user in node.users}
+        if kinds and kinds <= _SOFTMAX:
+            found[node.name] = int(next(iter(node.users)).args[1])
+    return found
 
 
 CALIBRATION = Calibration(

@@ -17,6 +17,7 @@ from converters.calibration.ranges import Collector
 from converters.layers import Layer
 from converters.torch_export import evidence
 from converters.torch_export import program as programs
+from converters.torch_export.calibrate import logits_of
 from converters.torch_export.eight_bits import Range, Simulation, is_float, walk
 from converters.torch_export.layers import layers_of
 from converters.torch_export.simulate import LayerSqnr, Samples, layer_sqnr, output_sqnr
@@ -149,7 +150,7 @@ def _ranges(module: Any, samples: Samples, method: str) -> tuple[dict[str, Range
     stands for them.
     """
     name, percentile = methods.parse(method)
-    collector, plain = Collector(), Simulation(module, None)
+    collector, plain = Collector(logits_of(module)), Simulation(module, None)
     for sample in samples:
         for node, value in walk(plain, sample):
             if node.op in ("placeholder", "call_function") and node not in plain.constants and is_float(value):

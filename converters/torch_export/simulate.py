@@ -12,6 +12,7 @@ from typing import Any
 
 from converters.calibration.ranges import Collector
 from converters.torch_export import operators
+from converters.torch_export.calibrate import logits_of
 from converters.torch_export.eight_bits import Range, Simulation, is_float, walk
 from edgekit.feeds import Feeds
 
@@ -141,7 +142,7 @@ def ranges_of(module: Any, samples: Iterable[Sequence[Any]], method: str = "minm
     from converters.calibration import methods
 
     _, percentile = methods.parse(method)
-    collector, plain, count = Collector(), Simulation(module, None), 0
+    collector, plain, count = Collector(logits_of(module)), Simulation(module, None), 0
     for sample in samples:
         count += 1
         for node, value in walk(plain, sample):

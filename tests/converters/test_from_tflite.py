@@ -177,6 +177,39 @@ def test_repeated_and_empty_tensor_names(tmp_path: Path) -> None:
     assert File(source, tmp_path).sqnr_db() >= MIN_FLOAT_DB
 
 
+def test_composites_are_taken_apart(tmp_path: Path) -> None:
+    import copy
+
+    from ai_edge_litert import schema_py_generated as schema
+    from flatbuffers import flexbuffers
+
+    form = Form(tmp_path / "form", lambda x: tf.tanh(x) * 2.0 - x, [("x", (1, 4))], [("y", (1, 4))])
+    source = _tflite(form, tmp_path)
+    assert File(source, tmp_path).sqnr_db() >= MIN_FLOAT_DB
+    raw = _file.read(source).raw
+    (main,) = raw.subgraphs
+    body = copy.deepcopy(main)
+    multiply = main.operators[1]
+    body.operators, body.inputs, body.outputs = [copy.deepcopy(multiply)], [multiply.inputs[0]], [multiply.outputs[0]]
+    body.name = b"double"
+    raw.subgraphs.append(body)
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.deprecatedBuiltinCode = schema.BuiltinOperator.STABLEHLO_COMPOSITE, 127
+    raw.operatorCodes.append(code)
+    composite = schema.OperatorT()
+    composite.opcodeIndex = len(raw.operatorCodes) - 1
+    composite.inputs, composite.outputs = body.inputs, body.outputs
+    composite.builtinOptions2Type = schema.BuiltinOptions2.StableHLOCompositeOptions
+    composite.builtinOptions2 = schema.StableHLOCompositeOptionsT()
+    composite.builtinOptions2.name, composite.builtinOptions2.decompositionSubgraphIndex = b"own.double", 1
+    composite.builtinOptions2.compositeAttributes = np.frombuffer(flexbuffers.Dumps({}), np.uint8)
+    main.operators[1] = composite
+    source.write_bytes(_file.serialized(raw, b""))
+    assert "STABLEHLO_COMPOSITE" in [item.kind for item in _file.read(source).subgraphs[0]]
+    assert File(source, tmp_path).sqnr_db() >= MIN_FLOAT_DB
+    assert sorted(node.op_type for node in onnx.load(tmp_path / "made.onnx").graph.node) == ["Mul", "Sub", "Tanh"]
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("name", REAL)
 def test_real_files(name: str, shared_models: Path, tmp_path: Path) -> None:

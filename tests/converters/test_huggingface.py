@@ -44,58 +44,58 @@ def names_of(result: Loaded) -> tuple[list[str], list[str]]:
     return [str(spec) for spec in signature.inputs], [str(spec) for spec in signature.outputs]
 
 
-TEXT_INPUTS = ["input_ids: int64 [1,128]", "attention_mask: int64 [1,128]", "token_type_ids: int64 [1,128]"]
+TEXT_INPUTS = ["input_ids: int64[1,128]", "attention_mask: int64[1,128]", "token_type_ids: int64[1,128]"]
 
 
 @pytest.mark.parametrize(
     ("name", "task", "inputs", "outputs", "origin"),
     [
-        ("bert", None, TEXT_INPUTS, ["logits: float32 [1,3]"], "8 sentences, tokenized"),
-        ("distilbert", None, TEXT_INPUTS[:2], ["logits: float32 [1,3]"], "8 sentences, tokenized"),
-        ("minilm", None, [item.replace("128", "64") for item in TEXT_INPUTS], ["embedding: float32 [1,64]"], "8 sent"),
-        ("tokens", None, TEXT_INPUTS, ["logits: float32 [1,128,3]"], "8 sentences, tokenized"),
-        ("mask", "feature-extraction", TEXT_INPUTS, ["last_hidden_state: float32 [1,128,64]"], "8 sentences"),
+        ("bert", None, TEXT_INPUTS, ["logits: float32[1,3]"], "8 sentences, tokenized"),
+        ("distilbert", None, TEXT_INPUTS[:2], ["logits: float32[1,3]"], "8 sentences, tokenized"),
+        ("minilm", None, [item.replace("128", "64") for item in TEXT_INPUTS], ["embedding: float32[1,64]"], "8 sent"),
+        ("tokens", None, TEXT_INPUTS, ["logits: float32[1,128,3]"], "8 sentences, tokenized"),
+        ("mask", "feature-extraction", TEXT_INPUTS, ["last_hidden_state: float32[1,128,64]"], "8 sentences"),
         (
             "answers",
             None,
             TEXT_INPUTS,
-            ["start_logits: float32 [1,128]", "end_logits: float32 [1,128]"],
+            ["start_logits: float32[1,128]", "end_logits: float32[1,128]"],
             "8 sentences, tokenized",
         ),
-        ("vit", None, ["pixel_values: float32 [1,3,32,32]"], ["logits: float32 [1,5]"], "8 generated pictures"),
+        ("vit", None, ["pixel_values: float32[1,3,32,32]"], ["logits: float32[1,5]"], "8 generated pictures"),
         (
             "vit",
             "image-feature-extraction",
-            ["pixel_values: float32 [1,3,32,32]"],
-            ["last_hidden_state: float32 [1,17,64]"],
+            ["pixel_values: float32[1,3,32,32]"],
+            ["last_hidden_state: float32[1,17,64]"],
             "8 generated pictures",
         ),
         (
             "whisper",
             None,
-            ["input_features: float32 [1,80,100]"],
-            ["last_hidden_state: float32 [1,50,64]"],
+            ["input_features: float32[1,80,100]"],
+            ["last_hidden_state: float32[1,50,64]"],
             "8 generated sounds",
         ),
         (
             "clip",
             "image-embedding",
-            ["pixel_values: float32 [1,3,32,32]"],
-            ["embedding: float32 [1,32]"],
+            ["pixel_values: float32[1,3,32,32]"],
+            ["embedding: float32[1,32]"],
             "8 generated pictures",
         ),
         (
             "clip",
             "text-embedding",
-            ["input_ids: int64 [1,32]", "attention_mask: int64 [1,32]"],
-            ["embedding: float32 [1,32]"],
+            ["input_ids: int64[1,32]", "attention_mask: int64[1,32]"],
+            ["embedding: float32[1,32]"],
             "8 sentences, tokenized",
         ),
         (
             "gpt2",
             "feature-extraction",
-            ["input_ids: int64 [1,64]", "attention_mask: int64 [1,64]"],
-            ["last_hidden_state: float32 [1,64,64]"],
+            ["input_ids: int64[1,64]", "attention_mask: int64[1,64]"],
+            ["last_hidden_state: float32[1,64,64]"],
             "8 sentences, tokenized",
         ),
     ],
@@ -146,7 +146,7 @@ def test_sizes_of_the_data(folders: Folders, tmp_path: Path) -> None:
     arrays = {name: rng.integers(0, 2, (5, 24)) for name in ("input_ids", "attention_mask", "token_type_ids")}
     data = Dataset("data.npz", arrays).save(tmp_path / "data")
     result = loaded(folders["bert"], tmp_path / "into", data=str(data))
-    assert names_of(result)[0][0] == "input_ids: int64 [1,24]"
+    assert names_of(result)[0][0] == "input_ids: int64[1,24]"
     assert feeds.read(tmp_path / "into" / "feeds").count == 5
 
 
@@ -172,11 +172,11 @@ def test_half_precision_is_widened(folders: Folders, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "half")
     result = loaded(tmp_path / "half", tmp_path / "into")
     assert "Its weights are stored as bfloat16 and were widened to float32." in result["notes"]
-    assert names_of(result)[1] == ["last_hidden_state: float32 [1,128,64]"]
+    assert names_of(result)[1] == ["last_hidden_state: float32[1,128,64]"]
 
 
 def test_inspect(folders: Folders) -> None:
-    facts = inspecting.inspect({"request": None} and to_json(LoadRequest(path=str(folders["bert"]))))
+    facts = inspecting.inspect(to_json(LoadRequest(path=str(folders["bert"]))))
     assert facts["format"] == "Hugging Face"
     assert facts["metadata"]["model_type"] == "bert"
     assert facts["metadata"]["task"] == "text-classification"
@@ -218,7 +218,7 @@ def test_weights_that_the_network_does_not_know(folders: Folders, tmp_path: Path
 def test_a_pooler_that_no_output_needs_may_be_missing(folders: Folders, tmp_path: Path) -> None:
     model = transformers.BertModel.from_pretrained(folders["minilm"], add_pooling_layer=False)
     model.save_pretrained(tmp_path / "headless")
-    assert names_of(loaded(tmp_path / "headless", tmp_path / "into"))[1] == ["last_hidden_state: float32 [1,128,64]"]
+    assert names_of(loaded(tmp_path / "headless", tmp_path / "into"))[1] == ["last_hidden_state: float32[1,128,64]"]
 
 
 def test_a_model_type_of_the_future(folders: Folders, tmp_path: Path) -> None:

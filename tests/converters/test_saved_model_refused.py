@@ -245,9 +245,9 @@ def test_truncated_graph(two: Path, made: Path, read: Read, keep: float) -> None
     [
         (lambda folder: (folder / "variables" / "variables.index").unlink(), "variables.index: no such file"),
         (lambda folder: shutil.rmtree(folder / "variables"), "variables.index: no such file"),
-        (lambda folder: next(folder.glob("variables/*.data*")).unlink(), "missing in part, truncated or damaged"),
-        (lambda folder: _cut(next(folder.glob("variables/*.data*"))), "missing in part, truncated or damaged"),
-        (lambda folder: _cut(folder / "variables" / "variables.index"), "missing in part, truncated or damaged"),
+        (lambda folder: next(folder.glob("variables/*.data*")).unlink(), "missing in part, truncated or damaged: "),
+        (lambda folder: _cut(next(folder.glob("variables/*.data*"))), "missing in part, truncated or damaged: "),
+        (lambda folder: _cut(folder / "variables" / "variables.index"), "missing in part, truncated or damaged: "),
         (lambda folder: (folder / "saved_model.pb").write_bytes(b""), "holds no graph"),
     ],
 )
@@ -256,7 +256,7 @@ def test_damaged_weights(two: Path, read: Read, damage: Callable[[Path], None], 
     assert identify(two) is Kind.FOLDER
     with pytest.raises(ConversionError, match=said) as caught:
         read(two)
-    assert caught.value.hint
+    assert caught.value.hint and "Graph execution error" not in caught.value.message
 
 
 def _cut(file: Path) -> None:

@@ -79,6 +79,24 @@ class Words(tf.Module):
         return {f"output_{index}": state[:, :1] + index for index in range(11)}
 
 
+class Rounds(tf.Module):
+    """A loop that reads one list and fills another, traced for any batch, as the RNNs of Keras are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = tf.Variable(_weights(3, 4), name="kernel")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 5, 3], name="steps")])
+    def __call__(self, steps: Any) -> dict[str, Any]:
+        given = tf.TensorArray(tf.float32, 5).unstack(tf.transpose(steps, [1, 0, 2]))
+        made = tf.TensorArray(tf.float32, 5)
+        state = tf.zeros([tf.shape(steps)[0], 4])
+        for index in tf.range(5):
+            state = tf.tanh(state + given.read(index) @ self.kernel)
+            made = made.write(index, state)
+        return {"states": tf.transpose(made.stack(), [1, 0, 2])}
+
+
 def save_two(folder: Path) -> None:
     two = Two()
     signatures = {"serving_default": two.__call__, "train": two.train, "lengths": two.lengths}

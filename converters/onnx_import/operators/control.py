@@ -59,7 +59,7 @@ def loop(node: Any, specializer: Any, scope: Any, trips: Any, condition: Any, *c
     if trips is not None and not trips.constant:
         raise RefusalError("its trip count is not constant")
     limit = None if trips is None else int(trips.tensor.reshape(-1)[0])
-    states, scans = list(carried), []  # type: ignore[var-annotated]
+    states, scans = list(carried), []
     going = condition
     number = 0
     while limit is None or number < limit:

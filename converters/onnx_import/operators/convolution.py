@@ -21,7 +21,9 @@ def same_padding(node: Any, sizes: Sequence[int], kernel: Sequence[int], strides
     Args:
         node: A convolution or pooling.
         sizes: Of the data, without batch and channels.
-        kernel, strides, dilations: By axis.
+        kernel: Of the window, by axis.
+        strides: By axis.
+        dilations: By axis.
     """
     kind = node.get("auto_pad", "NOTSET")
     rank = len(kernel)
@@ -63,7 +65,8 @@ def conv(node: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     before, behind = same_padding(node, x.shape[2:], weight.shape[2:], strides, dilations)
     # What is common to both sides stays inside as well, so that only a line or two are copied.
     inside = [min(pair) for pair in zip(before, behind, strict=True)] if before == behind else [0] * rank
-    x = padded(x, *([a - b for a, b in zip(side, inside, strict=True)] for side in (before, behind)))
+    before, behind = ([a - b for a, b in zip(side, inside, strict=True)] for side in (before, behind))
+    x = padded(x, before, behind)
     return _CONVOLUTIONS[rank](x, weight, bias, strides, inside, dilations, node.get("group", 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ def quick_gelu(node: Any, x: Any) -> Any:
     return x * torch.sigmoid(node.get("alpha", 1.702) * x)
 
 
-_ACTIVATIONS = {
+_ACTIVATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "Relu": lambda x, _: torch.relu(x),
     "Sigmoid": lambda x, _: torch.sigmoid(x),
     "Tanh": lambda x, _: torch.tanh(x),

@@ -88,7 +88,8 @@ def _max_pool_with_places(node: Any, x: Any, dtype: Any, kernel: list[int], stri
     rank, sizes = len(kernel), list(x.shape[2:])
     wide = padded(x, before, behind, float("-inf"))
     values, places = _MAXIMUM[rank](wide, kernel, strides, 0, dilations, return_indices=True)
-    whole, parts = list(wide.shape[2:]), []
+    parts: list[Any] = []
+    whole = list(wide.shape[2:])
     for axis in reversed(range(rank)):
         parts.insert(0, torch.remainder(places, whole[axis]) - before[axis])
         places = torch.div(places, whole[axis], rounding_mode="trunc")
@@ -202,7 +203,7 @@ def roi_align(node: Any, x: Any, rois: Any, batch: Any) -> Any:
     count = rois.shape[0]
     cut = [item.reshape(count, x.shape[1], height, ratio, width, ratio) for item in corners4]
     if node.get("mode", "avg") == "avg":
-        return sum(cut).mean((3, 5))  # type: ignore[union-attr]
+        return sum(cut).mean((3, 5))
     # As ONNX Runtime does it: the maximum of the weighted corners, not of the interpolated values.
     return torch.stack(cut).amax(0).amax((3, 5))
 

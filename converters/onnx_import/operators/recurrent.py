@@ -195,10 +195,8 @@ def gru(node: Any, x: Any, w: Any, r: Any, b: Any = None, lengths: Any = None, h
             (state,) = states
             both = f(clip(product[:, : 2 * size] + nn.linear(state, gates)))
             update, reset = both[:, :size], both[:, size:]
-            if after:
-                inner = reset * nn.linear(state, hidden, other[2 * size :])
-            else:
-                inner = nn.linear(reset * state, hidden)
+            outer = nn.linear(state, hidden, other[2 * size :]) * reset if after else None
+            inner = nn.linear(reset * state, hidden) if outer is None else outer
             new = g(clip(product[:, 2 * size :] + inner))
             return [(1 - update) * new + update * state]
 

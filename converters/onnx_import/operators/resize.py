@@ -7,6 +7,7 @@ from and their weights. Where torch computes the same, its own operator is used,
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,13 +143,14 @@ def _coordinates(item: _Axis, mode: str) -> Floats:
 def _rounded(node: Any, where: Floats, size: int) -> npt.NDArray[np.int64]:
     mode = node.get("nearest_mode", "round_prefer_floor" if node.operator == "Resize" and node.version >= 11 else
                     "floor")  # fmt: skip
-    function = {
+    rounding: dict[str, Callable[[Floats], Floats]] = {
         "round_prefer_floor": lambda x: np.ceil(x - 0.5),
         "round_prefer_ceil": lambda x: np.floor(x + 0.5),
         "floor": np.floor,
         "ceil": np.ceil,
-    }[mode]
-    return np.clip(function(where), 0, size - 1).astype(np.int64)
+    }
+    places: npt.NDArray[np.int64] = np.clip(rounding[mode](where), 0, size - 1).astype(np.int64)
+    return places
 
 
 def _nearest(node: Any, x: Any, item: _Axis, where: Floats) -> Any:
@@ -194,7 +196,7 @@ def _cubic(x: Floats, a: float) -> Floats:
 
 
 def _native(node: Any, x: Any, moving: list[_Axis], places: dict[int, Floats], mode: str) -> Any:
-    """torch's own operator, where its coordinates are the same."""
+    """The operator of torch, where its coordinates are the same."""
     if x.dim() != 4 or any(item.axis < 2 for item in moving) or not x.dtype.is_floating_point:
         return None
     size = list(x.shape[2:])

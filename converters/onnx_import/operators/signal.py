@@ -18,7 +18,8 @@ def _transformed(x: Any, axis: int, length: int, inverse: bool, onesided: bool) 
         x: Real and imaginary parts on the last axis, or the real one alone.
         axis: Without the last one, from the start.
         length: Samples are cut or filled with zeros to so many.
-        inverse, onesided: As ONNX has them.
+        inverse: As ONNX has it.
+        onesided: As ONNX has it.
     """
     size = x.shape[axis]
     used = min(size, length)

@@ -105,21 +105,23 @@ def test_layers_stay_float_in_onnx_files(run: Run) -> None:
 
 
 def test_ranges_of_one_file_serve_its_next_command(run: Run) -> None:
+    arguments = ("net.onnx", "--int8", "--data", "data.npz", "--calibration-samples", "30", "--force", "--json")
     for method, reused in (("auto", False), ("minmax", True)):
-        done = run(
-            "net.onnx",
-            "--int8",
-            "--data",
-            "data.npz",
-            "--calibration-samples",
-            "30",
-            "--calibration-method",
-            method,
-            "--force",
-            "--json",
-        )
+        done = run(*arguments, "--calibration-method", method)
         (made,) = json.loads(done.out)["artifacts"]
         assert made["calibration"]["reused"] is reused
+
+
+def test_a_quantized_file_keeps_its_scheme_in_another_format(run: Run) -> None:
+    """Nothing is asked for but the format; its 8 bits are compared as the floats that they stand for."""
+    pytest.importorskip("tf2onnx", reason="needs the extra tensorflow")
+    arguments = ("net.tflite", "--int8", "--io", "int8", "--data", "data.npz")
+    assert run(*arguments, to="tflite", output="arrived.tflite").code == 0
+    done = run("arrived.tflite", "--data", "data.npz", "--json", to="onnx")
+    assert done.code == 0, done.err
+    (made,) = json.loads(done.out)["artifacts"]
+    assert (made["scheme"], made["calibration"]) == ("int8", None)
+    assert made["verification"]["outputs"][0]["top1_agreement"] > 0.9
 
 
 @pytest.mark.parametrize(

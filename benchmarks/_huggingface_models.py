@@ -34,7 +34,9 @@ def vocabulary() -> dict[str, int]:
 def write(folder: Path, model: Any, *companions: Any) -> Path:
     """Save a model with stirred weights, and what belongs to it (a tokenizer, an image processor)."""
     import torch
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     generator = torch.Generator().manual_seed(1)
     for name, parameter in model.named_parameters():
         with torch.no_grad():

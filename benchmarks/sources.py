@@ -113,7 +113,9 @@ def measure_accuracy(case: SourceCase, cells: list[Cell], folder: Path) -> None:
         lost = 100 * (cell.float_accuracy - cell.accuracy)
         if len(labels) >= FEW_SAMPLES and lost > MAX_LOST_POINTS + 1e-9:
             cell.findings.append(f"{lost:.2f} points lost")
-        if case.shipped_int8 is not None and (best_shipped is None or cell.accuracy < best_shipped - 1e-9):
+        # Like with like: a shipped TFLite file against ours.
+        like = case.shipped_int8 is not None and case.shipped_int8.suffix == f".{cell.target}"
+        if like and (best_shipped is None or cell.accuracy < best_shipped - 1e-9):
             cell.findings.append(f"less accurate than the shipped int8 file ({best_shipped})")
     if best_shipped is not None:
         print(f"{case.name}: the int8 file shipped beside it has {100 * best_shipped:.2f} %")

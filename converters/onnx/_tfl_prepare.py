@@ -130,6 +130,10 @@ def _inline(raw: Any, main: Any, paths: dict[int, str], places: list[str]) -> No
         inlined = True
     if inlined and not any(_calls(item) for item in main.operators):
         raw.subgraphs = [main]
+    used = {item.opcodeIndex for graph in raw.subgraphs for item in graph.operators}
+    for index, code in enumerate(raw.operatorCodes):
+        if index not in used:  # tf2onnx looks at all codes, and does not know the newer ones
+            code.builtinCode = code.deprecatedBuiltinCode = 0
 
 
 def _calls(operator: Any) -> bool:

@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from converters.calibration import methods, ranges
 from converters.calibration.ranges import Collector
+from converters.calibration.relevance import SOFTMAX_REACH, before_softmax
 from converters.calibration.statistics import BINS, TensorStatistics
 from edgekit.errors import ConversionError, UsageError
 
@@ -238,3 +239,27 @@ def test_a_missing_one(tmp_path: Path) -> None:
         ranges.read(tmp_path / "none.json")
     with pytest.raises(UsageError):
         ranges.needed(None, "int8")
+
+
+def test_logits_out_of_softmax_reach_take_no_room() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (50, 10)).astype(np.float32)
+    logits[:, 0] = -500
+    plain, aware = Collector(), Collector({"logits": -1})
+    for row in logits:
+        plain.add("logits", row[None])
+        aware.add("logits", row[None])
+    (low, _), (lifted, high) = (
+        item.finish("form", 50, "", 99.9).tensors["logits"].methods["minmax"] for item in (plain, aware)
+    )
+    assert low == -500
+    assert lifted > -SOFTMAX_REACH - 3 * 5
+    assert high == logits.max()
+    clipped = np.maximum(logits, lifted)
+    before, after = (np.exp(item - item.max(1, keepdims=True)) for item in (logits, clipped))
+    assert np.abs(before / before.sum(1, keepdims=True) - after / after.sum(1, keepdims=True)).max() < 1e-4
+
+
+def test_infinite_logits_are_left_to_the_rules_of_masks() -> None:
+    values = np.array([[-np.inf, 1.0, np.inf], [-np.inf, -np.inf, -np.inf]], np.float32)
+    assert np.array_equal(before_softmax(values, -1), values)

@@ -57,7 +57,8 @@ def test_a_classifier_in_float_and_int8(run: Run, folders: Folders, here: Path, 
     np.savez(here / "data.npz", input_ids=ids * mask, attention_mask=mask)
     arguments = (
         str(folders["distilbert"]),
-        "--float",
+        "--quant",
+        "float32",
         "--int8",
         "--data",
         "data.npz",

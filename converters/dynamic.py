@@ -133,4 +133,5 @@ def _in_batches(array: Array, batch: int) -> Array:
 def _cut(array: Array, axis: int, number: int) -> Array:
     size = array.shape[axis]
     wanted = size // (2, 4)[number] if size > 4 else size + number + 1
-    return np.take(array, np.arange(wanted) % size, axis=axis)
+    taken: Array = np.take(array, np.arange(wanted) % size, axis=axis)
+    return taken

@@ -97,6 +97,7 @@ def place(opened: OpenedSource, calibration: Calibration, percentile: float) -> 
         "model": opened.fingerprint,
         "data": _hash_of(opened.calibration),
         "form": calibration.form,
+        "program": opened.form,  # --optimize may have brought it to another, in which tensors have other names
         "percentile": f"{percentile:g}",
         "seed": str(SEED),
         "variant": opened.variant,

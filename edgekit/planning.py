@@ -137,7 +137,7 @@ def _way(start: Node, source: Source, target: Target, recipe: Recipe) -> Wanted:
         raise _impossible(start, source, target, scheme)
     if not edges:
         raise UnsupportedError(
-            f"The model is a {target.title} file in {scheme.name} already: nothing is to be converted.",
+            f"The model is {target.title} in {scheme.name} already: nothing is to be converted.",
             hint="Ask for another scheme or target (edgekit list), or measure it as it is: edgekit profile FILE",
         )
     for edge in edges:

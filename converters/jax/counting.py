@@ -70,7 +70,7 @@ def _block(block: Any, module: Any, times: int | None, found: Counts) -> None:
         if operation.name not in _SILENT:
             found.operators[operation.name.removeprefix("stablehlo.")] += 1
         if operation.name == "func.call":
-            called = str(operation.attributes["callee"]).lstrip("@")
+            called = str(operation.attributes["callee"].value)
             _block(stablehlo.function(module, called).regions[0].blocks[0], module, times, found)
         elif operation.name in ("stablehlo.dot_general", "stablehlo.convolution"):
             _add(operation, times, found)

@@ -108,7 +108,7 @@ def read(path: Path) -> Graph:
         ConversionError: It is damaged, or weights that belong to it are missing.
     """
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
     from onnx import inliner
 
     try:

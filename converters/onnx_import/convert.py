@@ -48,7 +48,11 @@ def convert(
     plan = plan_of(source, sizes, [spec.name for spec in wanted.outputs])
     with torch.no_grad():
         flat = flat_module(plan)
-        programs.save(programs.export(flat.module, example_inputs(plan)), Path(output))
+        try:
+            program = programs.export(flat.module, example_inputs(plan))
+        except Exception as error:  # what fake tensors let pass, such as weights of another type than the data
+            raise ConversionError(f"torch.export: {type(error).__name__}: {first_line(error)}") from error
+        programs.save(program, Path(output))
     return {"stayed_float": [], "undelegated": [], "notes": list(flat.notes), "packages": ["onnx", "torch"]}
 
 

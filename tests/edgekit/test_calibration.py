@@ -88,6 +88,7 @@ def test_everything_that_decides_on_them_is_in_the_name(
         place(opened, percentile=99.0),
         place(replace(opened, fingerprint="g")),
         place(replace(opened, variant="Bias correction")),
+        place(replace(opened, form="ONNX")),
         place(replace(opened, calibration=other)),
     ]
     assert len({item.path for item in places}) == len(places)

@@ -127,7 +127,7 @@ def test_a_quantized_file_keeps_its_scheme_in_another_format(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "target", "code", "said"),
     [
-        (["net.onnx"], "onnx", 4, ["ONNX file in float32 already"]),
+        (["net.onnx"], "onnx", 4, ["ONNX in float32 already"]),
         (["net.onnx", "--signature", "x"], "onnx", 2, ["--signature does not go with a ONNX model", "TFLite"]),
         (["net.tflite", "--fp16", "--signature", "x"], "tflite", 2, ["net.tflite has no signatures"]),
         (["net.tflite", "--fp16", "--input", "features=1,17"], "tflite", 2, ["takes features: float32[?,16]"]),
@@ -138,7 +138,6 @@ def test_a_quantized_file_keeps_its_scheme_in_another_format(run: Run) -> None:
         (["cut.tflite", "--fp16"], "tflite", 5, ["cut.tflite: this TFLite file is truncated"]),
         (["cut.onnx", "--fp16"], "onnx", 5, ["cut.onnx: the ONNX file is truncated"]),
         (["net.tflite", "--int8", "--data", "data.npz", "--exclude", "dens_1"], "tflite", 2, ["no layer", "dense_1"]),
-        (["net.tflite", "--int8", "--optimize", "--data", "data.npz"], "tflite", 4, ["--optimize rewrites"]),
     ],
 )
 def test_what_cannot_be_done(

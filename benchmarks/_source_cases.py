@@ -87,13 +87,12 @@ def _tensorflow(shared: Path) -> list[SourceCase]:
 
 def _tflite(shared: Path) -> list[SourceCase]:
     digits = _nhwc(mnist_images(shared, "unit"))
-    images = _nhwc(cifar_images(shared, "half"))[0]
     mobilenet = shared / "coral_mobilenet/mobilenet_v1_0.25_224_1_default_1.tflite"
     angles = np.linspace(0, 2 * np.pi, 500, dtype=np.float32)[:, None]
     return [
         SourceCase("hello world", "TFLite", str(shared / "tflm_hello_world/hello_world_float.tflite"), {"x": angles}),
         _labelled("aieq MNIST", "TFLite", shared / "aieq_mnist/conv_fc_mnist.tflite", digits, "x"),
-        SourceCase("coral MobileNet", "TFLite", str(mobilenet), {"x": _enlarged(images[:200], 224)}),
+        SourceCase("coral MobileNet", "TFLite", str(mobilenet), {"x": _photographs(200, 224)}),
     ]
 
 
@@ -139,6 +138,19 @@ def _enlarged(images: Any, size: int) -> Any:
     """Pictures at another size, by repeating and cutting: they only have to look like pictures."""
     times = -(-size // images.shape[1])
     return np.ascontiguousarray(images.repeat(times, axis=1).repeat(times, axis=2)[:, :size, :size])
+
+
+def _photographs(count: int, size: int) -> Any:
+    """Pieces of the two photographs that scikit-learn brings, from -1 to 1."""
+    from sklearn.datasets import load_sample_images
+
+    rng, pictures, pieces = np.random.default_rng(0), load_sample_images().images, []
+    for number in range(count):
+        picture = pictures[number % len(pictures)]
+        top, left = (rng.integers(0, length - size + 1) for length in picture.shape[:2])
+        piece = picture[top : top + size, left : left + size]
+        pieces.append(piece[:, :: rng.choice((-1, 1))])
+    return np.stack(pieces).astype(np.float32) / 127.5 - 1
 
 
 def clip_windows(shared: Path) -> Any:

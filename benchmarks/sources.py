@@ -53,7 +53,7 @@ class Cell:
     def shown(self) -> str:
         """The cell of the table."""
         if not self.size_bytes:
-            return "-"
+            return "itself" if "already" in self.refused else "-"
         sqnr = "exact" if self.sqnr_db is None else f"{self.sqnr_db:.0f} dB"
         return sqnr + ("" if self.accuracy is None else f", {100 * self.accuracy:.1f} %")
 

@@ -46,11 +46,11 @@ def model_code(path: Path, given: str | None) -> str:
         raise _for_another_framework(path, found)
     if given is None:
         names = found.functions
-        shown = f"It has {', '.join(names[:8])}{'…' if len(names) > 8 else ''}." if names else ""
-        raise UsageError(
-            f"{path}: which function of this file is the model? Nothing was run.",
-            hint=f"edgekit convert {path}:{names[0] if names else 'NAME'} …   {shown}".rstrip(),
-        )
+        if len(names) == 1:
+            hint = f"edgekit convert {path}:{names[0]} …"
+        else:
+            hint = f"edgekit convert {path}:NAME …   with one of {', '.join(names[:12])}{'…' * (len(names) > 12)}"
+        raise UsageError(f"{path}: which function of this file is the model? Nothing was run.", hint=hint)
     place, _ = user_code.split(given)
     if not place.endswith(".py") or not path.samefile(place):
         raise UsageError(
@@ -170,7 +170,7 @@ def _advice(cause: BaseException | None) -> str:
 
     said = str(cause)
     if isinstance(cause, jax.errors.TracerArrayConversionError):
-        return "NumPy functions cannot be traced: use jax.numpy in their place."
+        return "NumPy cannot compute on traced arrays: use jax.numpy, and jnp.asarray(table)[index] to look values up."
     if isinstance(cause, jax.errors.NonConcreteBooleanIndexError):
         return "Shapes must not depend on values: use jnp.where(mask, x, 0), or the argument size= of jnp.nonzero."
     if isinstance(cause, jax.errors.ConcretizationTypeError):

@@ -138,7 +138,7 @@ def _defined(tree: ast.Module) -> list[str]:
             names[item.name] = None
         elif isinstance(item, ast.Assign) and isinstance(item.value, (ast.Call, ast.Lambda)):
             names |= {target.id: None for target in item.targets if isinstance(target, ast.Name)}
-    return [name for name in names if not name.startswith("_")]
+    return [name for name in names if not name.startswith("_") and not name.isupper()]  # W = np.load(…) is none
 
 
 def _imported(tree: ast.Module) -> set[str]:

@@ -123,7 +123,7 @@ class _DynamicUpdateSlice:
         # Behind the last axis that is not replaced as a whole, all of it is.
         axes = max((axis + 1 for axis, size in enumerate(sizes) if size != part_sizes[axis]), default=1)
         last = np.array(sizes[:axes], np.int64) - part_sizes[:axes]
-        grid = np.stack(np.indices(part_sizes[:axes], np.int64), -1)
+        grid = np.moveaxis(np.indices(part_sizes[:axes], np.int64), 0, -1)
         place = _whole(ctx, node, "Cast", [start], to=7)
         if axes < len(sizes):
             place = _whole(ctx, node, "Slice", [place, *(_whole_numbers(ctx, [edge]) for edge in (0, axes))])

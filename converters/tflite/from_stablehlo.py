@@ -201,7 +201,7 @@ def _by_tensorflow(exported: Any, output: str, signature: Signature) -> list[str
         ) from error
     with tempfile.TemporaryDirectory(dir=Path(output).parent) as scratch:
         folder = Path(scratch) / "model"
-        form.write(jax2tf.convert(exported.call), signature, folder)
+        form.write(jax2tf.convert(exported.call, with_gradient=False), signature, folder)
         content = tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert()
     inputs = [form.input_name(index) for index in range(len(signature.inputs))]
     outputs = [form.output_name(index) for index in range(len(signature.outputs))]

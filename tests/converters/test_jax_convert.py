@@ -193,7 +193,7 @@ def test_inputs_and_outputs_that_cannot_be() -> None:
 
 def test_rows_of_tables_bound_random_numbers() -> None:
     def net(ids: Any, other: Any, x: Any) -> Any:
-        return jnp.take(weights(40, 4), ids, axis=0).sum() + weights(7, 2)[other].sum() + x.sum()
+        return jnp.take(weights(40, 4), ids, axis=0).sum() + jnp.asarray(weights(7, 2))[other].sum() + x.sum()
 
     program = settled(net, ("ids", (1, 6), "int32"), ("other", (3,), "int32"), ("x", (2,), F32))
     assert rows.bounds(program) == {"ids": 40, "other": 7}

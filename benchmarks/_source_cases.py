@@ -92,7 +92,13 @@ def _tflite(shared: Path) -> list[SourceCase]:
     return [
         SourceCase("hello world", "TFLite", str(shared / "tflm_hello_world/hello_world_float.tflite"), {"x": angles}),
         _labelled("aieq MNIST", "TFLite", shared / "aieq_mnist/conv_fc_mnist.tflite", digits, "x"),
-        SourceCase("coral MobileNet", "TFLite", str(mobilenet), {"x": _photographs(200, 224)}),
+        SourceCase(
+            "coral MobileNet, `--optimize`",
+            "TFLite",
+            str(mobilenet),
+            {"x": _photographs(200, 224)},
+            options=("--optimize",),
+        ),
     ]
 
 

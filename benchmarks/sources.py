@@ -76,7 +76,9 @@ def convert(case: SourceCase, folder: Path) -> list[Cell]:
             artifact = made.get((target, scheme))
             if artifact is None:
                 failure = failures.get(f"{target} {scheme}")
-                if failure is not None and failure["exit_code"] == 4:
+                if failure is None and code == 0:
+                    cell.refused = "it is that already"
+                elif failure is not None and failure["exit_code"] == 4:
                     cell.refused = failure["message"]
                 else:
                     cell.findings.append(failure["message"] if failure else f"exit {code}: {said.strip()[-300:]}")

@@ -97,7 +97,7 @@ def convert(
     with scratch_folder() as scratch, Workers(scratch, progress=progress) as workers:
         arrived = arrived_scheme(path, workers, source.timeout_s)
         recipes = without_data(_recipes(options, arrived), options.data, progress, arrived)
-        wanted, failures = plan(plugin, to, recipes, arrived)
+        wanted, failures = plan(plugin, to, recipes, progress, arrived)
         _check_request(wanted, options)
         _choose_names(path, wanted, options)
         opened = _open(path, workers, options, wanted, arrived)

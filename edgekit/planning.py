@@ -93,7 +93,7 @@ def without_data(
 
 
 def plan(
-    source: Source, to: Sequence[str], recipes: Sequence[Recipe], arrived: str = "float32"
+    source: Source, to: Sequence[str], recipes: Sequence[Recipe], progress: Progress, arrived: str = "float32"
 ) -> tuple[list[Wanted], list[Failure]]:
     """A way for each artifact; what has none, or lacks a package, is a failure.
 
@@ -101,6 +101,7 @@ def plan(
         source: What the model is.
         to: Names of targets.
         recipes: One per scheme.
+        progress: Told what is left out because the model is that already.
         arrived: The scheme that the model is in already.
 
     Raises:
@@ -109,17 +110,27 @@ def plan(
     wanted: list[Wanted] = []
     failures: list[Failure] = []
     first: EdgekitError | None = None
+    there: list[str] = []
     for name in dict.fromkeys(to):
         target = registry.targets()[name]
         for recipe in recipes:
             try:
                 wanted.append(_way(Node(source.form, arrived), source, target, recipe))
+            except _AlreadyThereError as error:
+                first = first or error
+                there.append(error.message)
             except EdgekitError as error:
                 first = first or error
                 failures.append(failure(f"{name} {recipe.scheme}", error))
     if not wanted and first is not None:
         raise first
+    for message in there:  # one of several files: no reason to fail
+        progress.say(message)
     return wanted, failures
+
+
+class _AlreadyThereError(UnsupportedError):
+    """Nothing is to be converted."""
 
 
 def failure(what: str, error: EdgekitError) -> Failure:
@@ -136,7 +147,7 @@ def _way(start: Node, source: Source, target: Target, recipe: Recipe) -> Wanted:
     if edges is None:
         raise _impossible(start, source, target, scheme)
     if not edges:
-        raise UnsupportedError(
+        raise _AlreadyThereError(
             f"The model is {target.title} in {scheme.name} already: nothing is to be converted.",
             hint="Ask for another scheme or target (edgekit list), or measure it as it is: edgekit profile FILE",
         )

@@ -55,10 +55,12 @@ class TensorStatistics:
 
         A range that held such a number would leave no steps to the values beside it.
         """
-        hidden = np.asarray(values) <= MASKED
+        with np.errstate(over="ignore"):
+            values = np.asarray(values, np.float32)
+        hidden = values <= MASKED
         if hidden.any():
             self.masked += int(hidden.sum())
-            values = np.asarray(values)[~hidden | np.isneginf(values)]  # infinities are counted there
+            values = values[~hidden]
         self.add(values)
 
     def add(self, values: Array) -> None:

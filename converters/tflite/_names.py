@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from converters.tflite._file import Model, serialized
+from converters.tflite._file import Model, numbers, serialized
 
 
 def distinct(model: Model) -> list[list[str]]:
@@ -37,12 +37,21 @@ def activations(model: Model) -> dict[int, str]:
     Those of other subgraphs (bodies of loops and composites) cannot be read after a run; what computes on them stays
     float.
     """
-    names = distinct(model)[model.entry]
+    names, unread = distinct(model)[model.entry], _unread_of_loops(model)
     return {
         tensor.index: names[tensor.index]
         for tensor in model.tensors[model.entry]
-        if tensor.is_float and not tensor.stored_bytes
+        if tensor.is_float and not tensor.stored_bytes and tensor.index not in unread
     }
+
+
+def _unread_of_loops(model: Model) -> set[int]:
+    """What a loop has carried along and nobody reads behind it: the runtime does not keep it."""
+    operators = model.subgraphs[model.entry]
+    read = {tensor.index for item in operators for tensor in item.inputs if tensor}
+    read |= set(numbers(model.raw.subgraphs[model.entry].outputs))
+    made = {tensor.index for item in operators if item.kind == "WHILE" for tensor in item.outputs}
+    return made - read
 
 
 def renamed(path: Path, model: Model) -> str | bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from converters import layers as named_layers
+from converters.calibration.statistics import MASKED
 from converters.layers import Layer
 from converters.torch_export import operators
 from converters.torch_export.eight_bits import LEVELS, Range, attribute, is_float
@@ -92,7 +93,11 @@ def depthwise(module: Any) -> list[dict[str, Any]]:
 
 
 def huge_constants(module: Any) -> list[dict[str, Any]]:
-    """Constants that stand for infinity: in the arguments of an operator, or stored and used as data."""
+    """Constants that stand for infinity: in the arguments of an operator, or stored and used as data.
+
+    Those that calibration takes for masks are left out: ranges have room for them
+    (:func:`converters.calibration.methods.with_room`).
+    """
     constants = constant_nodes(module.graph)
     found = []
     for node in module.graph.nodes:
@@ -105,7 +110,7 @@ def huge_constants(module: Any) -> list[dict[str, Any]]:
         for stored in (attribute(module, target) for target in _stored(node, constants)):
             if is_float(stored) and stored.numel():
                 numbers += [float(stored.min()), float(stored.max())]
-        value = max(numbers, key=abs, default=0.0)
+        value = max((number for number in numbers if number > MASKED), key=abs, default=0.0)
         if abs(value) > _HUGE:
             found.append({**_place(node), "operator": name, "value": f"{value:.3g}"})
     return found

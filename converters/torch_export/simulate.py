@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from converters.calibration.ranges import Collector
+from converters.calibration.statistics import MASKED
 from converters.torch_export import operators
 from converters.torch_export.calibrate import logits_of
 from converters.torch_export.eight_bits import Range, Simulation, is_float, walk
@@ -40,7 +41,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class LayerSqnr:
-    """What int8 did to one tensor, over all samples and all elements that are finite in float.
+    """What int8 did to one tensor, over all samples and all elements that are finite in float and no masks.
 
     Attributes:
         node: Name of the node that computes it.
@@ -94,7 +95,8 @@ def layer_sqnr(
         # Node by node, so that no tensor need be kept.
         for (node, reference), (_, simulated) in zip(walk(plain, sample), walk(simulation, sample), strict=True):
             if node in sums and is_float(reference):
-                sums[node].add(reference, simulated)
+                # Of a mask, it is enough that it is low: those that are infinite are left out anyway.
+                sums[node].add(reference.masked_fill(reference <= MASKED, -math.inf), simulated)
     return [_entry(simulation, compared[node], node, found) for node, found in sums.items() if found.count]
 
 

@@ -111,7 +111,8 @@ def test_model_option_names_the_function_too(run: Run) -> None:
 
 
 def test_several_inputs_and_outputs(run: Run) -> None:
-    np.savez("data.npz", left=np.ones((3, 4), "float32"), right=np.arange(12, dtype="float32").reshape(3, 4))
+    left, right = np.random.default_rng(0).standard_normal((2, 5, 4)).astype("float32")
+    np.savez("data.npz", left=left, right=right)
     assert run("net.py:two", "--data", "data.npz", to="tflite").code == 0
     signature = artifacts(Path("out"))["float32"]["signature"]
     assert [item["name"] for item in signature["inputs"]] == ["left", "right"]

@@ -67,7 +67,7 @@ def convert(case: SourceCase, folder: Path) -> list[Cell]:
     words = ["convert", case.model, *case.options, "--to=all", "--quant=float32", "--int8"]
     code, report, said = edgekit(*words, "--data", data, "--output", str(folder / "out"))
     made = {(item["target"], item["scheme"]): item for item in report.get("artifacts", ())}
-    failures = {item["what"]: item for item in report.get("failures", ())}
+    failures = {item.get("what", ""): item for item in report.get("failures", ())}
     cells = []
     for target in TARGETS:
         for scheme in SCHEMES:
@@ -75,7 +75,7 @@ def convert(case: SourceCase, folder: Path) -> list[Cell]:
             cells.append(cell)
             artifact = made.get((target, scheme))
             if artifact is None:
-                failure = failures.get(f"{target} {scheme}")
+                failure = failures.get(f"{target} {scheme}") or failures.get("")
                 if failure is None and code == 0:
                     cell.refused = "it is that already"
                 elif failure is not None and failure["exit_code"] == 4:

@@ -120,6 +120,8 @@ def _levels(path: str) -> dict[str, tuple[str, str]]:
 
     The path is the node's own, where several nodes have one and the modules that call them had to get numbers.
     """
+    # A .pt2 file writes these as lists with semicolons, commas and brackets, and cannot read them in a name again.
+    path = re.sub(r"[,(){}\[\]]", "_", path.replace(";", "+"))
     parts = path.split(".")
     above = [".".join(parts[:count]) for count in range(len(parts))]
     return {**{item: (item, "torch.nn.modules.module.Module") for item in above}, path: (path, _CALL)}

@@ -88,7 +88,7 @@ def bert(folder: Path, architecture: str = "BertForSequenceClassification", **ch
     return write(folder, getattr(transformers, architecture)(config), tokenizer())
 
 
-def distilbert(folder: Path) -> Path:
+def distilbert(folder: Path, layers: int = 2) -> Path:
     """A DistilBERT text classifier."""
     import torch
     import transformers
@@ -98,7 +98,7 @@ def distilbert(folder: Path) -> Path:
         vocab_size=len(vocabulary()),
         max_position_embeddings=128,
         dim=64,
-        n_layers=2,
+        n_layers=layers,
         n_heads=4,
         hidden_dim=128,
         num_labels=3,
@@ -220,9 +220,8 @@ FOLDERS: dict[str, Callable[[Path], Path]] = {
     "deit": lambda folder: vision(folder, "DeiT"),
     "mobilevit": mobilevit,
     "whisper": whisper,
-    "clip": clip,
 }
-"""What edgekit converts, by name."""
+"""What edgekit converts without being told the task, by name."""
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def _tflite(shared: Path) -> list[SourceCase]:
 def _jax() -> list[SourceCase]:
     with np.load(EXAMPLES / "jax" / "digits.npz") as file:
         samples = file["image"], file["labels"]
-    files = {"plain JAX": "plain.py:net", "Flax CNN": "flax_cnn.py:net", "Equinox MLP": "equinox_mlp.py:net"}
+    files = {"plain JAX": "plain.py:net", "Flax CNN": "flax_cnn.py:net", "Equinox MLP": "equinox_mlp.py:load"}
     return [_labelled(name, "JAX", EXAMPLES / "jax" / code, samples, "image") for name, code in files.items()]
 
 

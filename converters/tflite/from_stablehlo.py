@@ -13,7 +13,7 @@ from typing import Any
 from converters import transposes
 from converters.facts import unchecked_reading
 from converters.graph import STABLEHLO, TFLITE, StepResult
-from converters.jax import loops, stablehlo, transposed
+from converters.jax import activations, loops, stablehlo, transposed
 from converters.saved_model import form
 from converters.tflite import _file
 from converters.tflite._rename import to_signature
@@ -100,6 +100,7 @@ def _by_passes(extension: Any, exported: Any, output: str, signature: Signature)
     with context:
         module = ir.Module.parse(_portable(exported))
         passmanager.PassManager.parse(_PASSES).run(module.operation)
+        activations.fuse_gelu(module)
         transposed.even_out(module)
         extension.set_signature(
             module.operation,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from converters.calibration.ranges import Collector
+from converters.calibration.relevance import before_softmax
 from converters.calibration.statistics import MASKED
 from converters.torch_export import operators
 from converters.torch_export.calibrate import logits_of
@@ -90,14 +91,23 @@ def layer_sqnr(
     plain, simulation = Simulation(module, None), Simulation(module, ranges, float_nodes)
     compared = {simulation.fused(node) or node: node for node in simulation.computing()}
     sums = {node: _Sums() for node in compared}
+    logits = logits_of(module)
 
     for sample in samples:
         # Node by node, so that no tensor need be kept.
         for (node, reference), (_, simulated) in zip(walk(plain, sample), walk(simulation, sample), strict=True):
             if node in sums and is_float(reference):
+                if node.name in logits:  # what softmax cannot tell apart is no loss
+                    reference, simulated = (_within_reach(item, logits[node.name]) for item in (reference, simulated))
                 # Of a mask, it is enough that it is low: those that are infinite are left out anyway.
                 sums[node].add(reference.masked_fill(reference <= MASKED, -math.inf), simulated)
     return [_entry(simulation, compared[node], node, found) for node, found in sums.items() if found.count]
+
+
+def _within_reach(values: Any, axis: int) -> Any:
+    import torch
+
+    return torch.from_numpy(before_softmax(values.detach().float().numpy(), axis))
 
 
 def output_sqnr(

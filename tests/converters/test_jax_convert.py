@@ -92,7 +92,7 @@ def unet(image: Any) -> Any:
     ("function", "spec", "operators"),
     [
         (cnn, IMAGE, {"CONV_2D", "DEPTHWISE_CONV_2D", "GELU", "MAX_POOL_2D", "FULLY_CONNECTED", "SOFTMAX"}),
-        (attention, ("ids", (1, 6), "int32"), {"SOFTMAX", "BATCH_MATMUL", "TANH"}),
+        (attention, ("ids", (1, 6), "int32"), {"SOFTMAX", "BATCH_MATMUL", "GELU", "TANH"}),
         (gru, ("sequence", (1, 5, 4), F32), {"WHILE", "LOGISTIC"}),
         (nested_loops, ("x", (1, 8), F32), {"WHILE"}),
         (unet, IMAGE, {"TRANSPOSE_CONV"}),
@@ -115,6 +115,24 @@ def test_transposed_convolutions(kernel: int, stride: int, padding: str, tmp_pat
         return lax.conv_transpose(image, kernels, (stride, stride), padding, dimension_numbers=NHWC)
 
     compare(settled(net, ("image", (1, 5, 6, 3), F32)), tmp_path)
+
+
+def test_exact_gelu_is_one_operator(tmp_path: Path) -> None:
+    file = compare(settled(lambda x: jax.nn.gelu(x, approximate=False), ("x", (2, 16), F32)), tmp_path)
+    assert kinds(file) == ["GELU"]
+
+
+@pytest.mark.parametrize(
+    "almost",
+    [
+        lambda x: 0.5 * x * lax.erfc(-x * 0.8),
+        lambda x: 0.4 * x * lax.erfc(-x * np.float32(np.sqrt(0.5))),
+        lambda x: 0.5 * x * lax.erfc(x * np.float32(np.sqrt(0.5))),
+        lambda x: 0.5 * x[::-1] * lax.erfc(-x * np.float32(np.sqrt(0.5))),
+    ],
+)
+def test_what_is_almost_gelu_stays_what_it_is(almost: Callable[..., Any], tmp_path: Path) -> None:
+    assert "GELU" not in kinds(compare(settled(almost, ("x", (2, 16), F32)), tmp_path))
 
 
 def test_names_and_order(tmp_path: Path) -> None:

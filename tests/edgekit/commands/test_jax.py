@@ -49,6 +49,11 @@ CODE = """\
     fast = jax.jit(net)
     number = 3
 
+    def scanned(xs):
+        hidden = xs @ W  # the loop carries it along
+        state, _ = jax.lax.scan(lambda s, x: (jnp.tanh(s + x @ W[:3]), None), jnp.zeros((1, 3)), hidden)
+        return state @ W[:3]
+
     def raising(x):
         width = x.shape[1]
         return width / 0  # the culprit
@@ -128,6 +133,13 @@ def test_whole_numbers_of_data_become_32_bits(run: Run) -> None:
 def test_any_number_of_inputs(run: Run) -> None:
     assert run("net.py:any_number", "--input", "a=1,4", "--input", "b=1,4", to="tflite").code == 0
     assert [item["name"] for item in artifacts(Path("out"))["float32"]["signature"]["inputs"]] == ["a", "b"]
+
+
+def test_loops_in_int8(run: Run) -> None:
+    assert run("net.py:scanned", "--input", "xs=5,1,4", "--int8", "--data", "random", to="tflite").code == 0
+    made = artifacts(Path("out"))["int8"]
+    assert made["verification"]["outputs"][0]["sqnr_db"] >= 20
+    assert "TANH" in {item["operator"] for item in made["stayed_float"]}  # of the loop; the layers around it did not
 
 
 def test_layout(run: Run) -> None:

@@ -154,7 +154,7 @@ def _sounds(
     (spec,) = signature.inputs
     extractor = AutoFeatureExtractor.from_pretrained(str(built.folder.model), **_local(built, trust))
     rate = int(getattr(extractor, "sampling_rate", _RATE))
-    samples = int(spec.shape[1] or 1) if spec.name == "input_values" else int(getattr(extractor, "n_samples", rate))
+    samples = int(spec.shape[1] or 1) if len(spec.shape) == 2 else int(getattr(extractor, "n_samples", rate))
     sounds = [_sound(samples, rate, rng) for _ in range(count)]
     values = extractor(sounds, sampling_rate=rate, return_tensors="np")[spec.name]
     return {spec.name: values}, "{count} generated sounds (seed {seed}), through the folder's feature extractor"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from converters import opening, shapes
 from converters.huggingface.network import Built
@@ -95,24 +94,20 @@ def _most(built: Built) -> int | None:
     size = getattr(config, "max_position_embeddings", None)
     if not isinstance(size, int) or size < 1:
         return None
-    # RoBERTa's positions begin behind the one of padding.
-    offset = getattr(built.model.embeddings, "padding_idx", None) if hasattr(built.model, "embeddings") else None
-    rows = _position_rows(built.model)
-    return size - (offset + 1) if rows == size and isinstance(offset, int) and offset else size
-
-
-def _position_rows(model: Any) -> int | None:
-    for name, module in model.named_modules():
-        if name.endswith("embeddings.position_embeddings") and hasattr(module, "num_embeddings"):
-            return int(module.num_embeddings)
-    return None
+    for name, module in built.model.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "num_embeddings", None) == size:
+            # RoBERTa's positions begin behind the one of padding.
+            return size - (module.padding_idx + 1 if module.padding_idx is not None else 0)
+    return size
 
 
 def _audio(built: Built, request: LoadRequest) -> tuple[TensorSpec, ...]:
     (name,) = built.inputs
+    frames, bins = getattr(built.config, "max_length", None), getattr(built.config, "num_mel_bins", None)
+    if name == "input_values" and bins and frames:  # a spectrogram all the same
+        return shapes.settle([TensorSpec(name, (None, frames, bins), "float32")], request)
     if name == "input_values":
         return shapes.settle([TensorSpec(name, (None, None), "float32")], request)
-    bins = getattr(built.config, "num_mel_bins", None)
     positions = getattr(built.config, "max_source_positions", None)
     # Two convolutions come before the positions; the second halves the frames.
     frames = 2 * positions if isinstance(positions, int) else None

@@ -175,6 +175,31 @@ def test_half_precision_is_widened(folders: Folders, tmp_path: Path) -> None:
     assert names_of(result)[1] == ["last_hidden_state: float32[1,128,64]"]
 
 
+def test_weights_in_several_files(folders: Folders, tmp_path: Path) -> None:
+    model = transformers.BertForSequenceClassification.from_pretrained(folders["bert"])
+    model.save_pretrained(tmp_path / "shards", max_shard_size="100KB")
+    assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 1
+    tokens = {name: np.arange(64).reshape(4, 16) % 2 for name in ("input_ids", "attention_mask", "token_type_ids")}
+    data = str(Dataset("data.npz", tokens).save(tmp_path / "data"))
+    for name, folder in (("many", tmp_path / "shards"), ("one", folders["bert"])):
+        loaded(folder, tmp_path / name, data=data)
+    np.testing.assert_array_equal(
+        *(feeds.read(tmp_path / name / "reference").arrays["logits"] for name in ("many", "one"))
+    )
+
+
+def test_positions_of_roberta_begin_behind_that_of_padding(folders: Folders, tmp_path: Path) -> None:
+    config = transformers.RobertaConfig(
+        vocab_size=154, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=66, type_vocab_size=1,
+    )  # fmt: skip
+    model = transformers.RobertaForTokenClassification(config)
+    folder = folders.module.write(tmp_path / "roberta", model, folders.module.tokenizer())
+    assert names_of(loaded(folder, tmp_path / "into"))[0] == ["input_ids: int64[1,64]", "attention_mask: int64[1,64]"]
+    error = refused(folder, tmp_path, UsageError, "the model has 64 positions", inputs=("input_ids=1,65",))
+    assert error.hint == "--input input_ids=1,64"
+
+
 def test_inspect(folders: Folders) -> None:
     facts = inspecting.inspect(to_json(LoadRequest(path=str(folders["bert"]))))
     assert facts["format"] == "Hugging Face"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -278,17 +278,21 @@ def test_program_that_calls_out_is_not_run(tmp_path: Path) -> None:
         artifact.read(file)
 
 
-def test_containers_of_unknown_types(tmp_path: Path) -> None:
-    shape = jax.ShapeDtypeStruct((1, 4), F32)
-    file = export(lambda x: (x, (x,)), tmp_path / "net.jaxexport", shape)
-    content = bytearray(file.read_bytes())
-    # The kind of a container is a byte of its own; that of custom ones is followed by their name.
-    from jax._src.export import serialization_generated as generated
+class Pair(NamedTuple):
+    """A container of the user's, which the program names and does not hold."""
 
-    table = generated.Exported.GetRootAsExported(content).OutTree()._tab
-    content[table.Pos + table.Offset(4)] = generated.PyTreeDefKind.custom
-    file.write_bytes(content)
-    with pytest.raises((UnsupportedError, ConversionError)):
+    first: Any
+    second: Any
+
+
+def test_containers_of_unknown_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jax._src.export import _export
+
+    jax.export.register_namedtuple_serialization(Pair, serialized_name="users.Pair")
+    shape = jax.ShapeDtypeStruct((1, 4), F32)
+    file = export(lambda x: Pair(x, x + 1), tmp_path / "net.jaxexport", shape)
+    monkeypatch.delitem(_export.deserialization_registry, "users.Pair")  # as in a process that has not its code
+    with pytest.raises(UnsupportedError, match=r"a container of the type users\.Pair, which only its own code knows"):
         artifact.read(file)
 
 

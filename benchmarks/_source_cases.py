@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import _huggingface_models as huggingface
 import numpy as np
-from _shared_data import Samples, cifar_images, mnist_images
+from _shared_data import (
+    Samples,
+    channels_last,
+    cifar_images,
+    enlarged,
+    key_points,
+    keywords,
+    mnist_images,
+    point_histories,
+)
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -55,8 +63,8 @@ def _keras(shared: Path) -> list[SourceCase]:
     images, classes = _nhwc(cifar_images(shared, "raw"))
     digits = _nhwc(mnist_images(shared, "unit"))
     resnet, hand = shared / "mlperf_tiny_resnet8", shared / "hand_gesture"
-    points = _rows(hand / "keypoint_classifier/keypoint.csv")
-    history = _rows(hand / "point_history_classifier/point_history.csv")
+    points = key_points(shared)
+    history = point_histories(shared)
     return [
         _labelled(
             "ResNet-8", "Keras .h5", resnet / "pretrainedResnet.h5", (images, classes), "input_1",
@@ -64,7 +72,7 @@ def _keras(shared: Path) -> list[SourceCase]:
         ),
         SourceCase(
             "VWW MobileNet", "Keras 2 .h5", str(shared / "mlperf_tiny_vww_mobilenetv1/vww_96.h5"),
-            {"x": _enlarged(images[:300] / 255, 96)},
+            {"x": _nhwc(enlarged(cifar_images(shared, "unit"), 3))[0][:300]},
         ),
         SourceCase(
             "autoencoder", "Keras .h5", str(shared / "mlperf_tiny_ad_autoencoder/ad01.h5"), {"x": clip_windows(shared)}
@@ -80,9 +88,7 @@ def _keras(shared: Path) -> list[SourceCase]:
 
 def _tensorflow(shared: Path) -> list[SourceCase]:
     folder = shared / "mlperf_tiny_kws_dscnn"
-    with np.load(folder / "kws01_dev_first500.npz") as file:
-        words = file["x_float"], file["y"]
-    return [_labelled("DS-CNN", "SavedModel (TF 1 style)", folder / "kws_ref_model", words, "x")]
+    return [_labelled("DS-CNN", "SavedModel (TF 1 style)", folder / "kws_ref_model", keywords(shared), "x")]
 
 
 def _tflite(shared: Path) -> list[SourceCase]:
@@ -129,21 +135,7 @@ def _labelled(
 
 
 def _nhwc(samples: Samples) -> Samples:
-    return np.ascontiguousarray(samples[0].transpose(0, 2, 3, 1)), samples[1]
-
-
-def _rows(path: Path) -> Samples:
-    """Label first, numbers behind it."""
-    with path.open(newline="") as file:
-        rows = [row for row in csv.reader(file) if row]
-    values = np.array([[float(value) for value in row[1:]] for row in rows], np.float32)
-    return values, np.array([int(row[0]) for row in rows], np.int64)
-
-
-def _enlarged(images: Any, size: int) -> Any:
-    """Pictures at another size, by repeating and cutting: they only have to look like pictures."""
-    times = -(-size // images.shape[1])
-    return np.ascontiguousarray(images.repeat(times, axis=1).repeat(times, axis=2)[:, :size, :size])
+    return channels_last({"": samples})[""]
 
 
 def _photographs(count: int, size: int) -> Any:

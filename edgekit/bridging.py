@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,37 @@ def way(start: Node, form: str) -> list[Edge] | None:
     """The steps from a node to a form in float32, empty where it is there; ``None`` where there is no way."""
     found: list[Edge] | None = registry.function("converters.graph:plan")(start, Node(form), registry.steps())
     return found
+
+
+def step_job(
+    what: str,
+    edge: Edge,
+    files: Mapping[str, Any],
+    options: Mapping[str, object],
+    timeout_s: float,
+    *,
+    ranges: str | None = None,
+    settings: Quantization | None = None,
+) -> Job:
+    """The job of one step; its arguments are :class:`converters.graph.StepArguments`.
+
+    Args:
+        what: The file, for the label.
+        edge: The step, and the schemes that it joins.
+        files: ``source``, ``output`` and ``signature`` among the arguments.
+        options: Has what the step asks for beside them (:attr:`edgekit.plugins.Step.options`).
+        timeout_s: Time limit.
+        ranges: For a step that quantizes with ranges.
+        settings: For a step that quantizes.
+    """
+    arguments = {
+        **files,
+        "scheme": edge.target.scheme,
+        "ranges": ranges,
+        "settings": to_json(settings or Quantization()),
+        **{name: options[name] for name in edge.step.options},
+    }
+    return Job(f"{what}: {edge.step.name}", edge.step.entry, arguments, edge.step.preload, timeout_s)
 
 
 def bring(
@@ -41,16 +72,8 @@ def bring(
     for edge in way(opened.node, form) or ():
         registry.require(edge.step.packages, edge.step.extra, f"Bringing {opened.path.name} to {edge.target.form}")
         made = folder / f"{opened.path.stem}.{edge.target.form}"
-        arguments = {
-            "source": str(program),
-            "output": str(made),
-            "scheme": edge.target.scheme,
-            "signature": to_json(opened.signature),
-            "ranges": None,
-            "settings": to_json(Quantization()),
-            **{name: options[name] for name in edge.step.options},
-        }
-        job = Job(f"{opened.path.name}: {edge.step.name}", edge.step.entry, arguments, edge.step.preload, timeout_s)
+        arguments = {"source": str(program), "output": str(made), "signature": to_json(opened.signature)}
+        job = step_job(opened.path.name, edge, arguments, options, timeout_s)
         notes += call(job)["notes"]
         program = made
     return replace(opened, form=form, scheme="float32", program=program, notes=tuple(notes))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import calibration, registry
+from edgekit.bridging import step_job
 from edgekit.data_options import DataOptions
 from edgekit.errors import DriftError, EdgekitError
 from edgekit.jobs import Job, Workers, wait_for_any
@@ -195,17 +196,20 @@ class Conversion:
         name = f"{self.opened.path.stem}.{edge.target.scheme}{suffix}"
         made = self.planned[edge.target] = self._folder(edge.target.scheme + suffix) / name
         ranged = self._ranged(edge)
-        arguments = {
+        files = {
             "source": str(self.files.get(edge.source, self.opened.program)),
             "output": str(made),
-            "scheme": edge.target.scheme,
             "signature": to_json(self.opened.signature),
-            "ranges": None if ranged is None else str(self.ranges[ranged]),
-            "settings": to_json(self._settings(edge)),
-            **{name: getattr(self.options, name) for name in edge.step.options},
         }
-        label = f"{name}: {edge.step.name}"
-        job = Job(label, edge.step.entry, arguments, edge.step.preload, self.options.source.timeout_s)
+        job = step_job(
+            name,
+            edge,
+            files,
+            vars(self.options),
+            self.options.source.timeout_s,
+            ranges=None if ranged is None else str(self.ranges[ranged]),
+            settings=self._settings(edge),
+        )
         return self.workers.submit(job)
 
     def _step_done(self, edge: Edge, future: Future[Any]) -> None:

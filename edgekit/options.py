@@ -78,6 +78,11 @@ def check_options(source: Source, options: SourceOptions) -> None:
     """
     if options.layouts and not source.layout:
         raise UsageError(f"--layout does not go with a {source.title} model: its own layout is not known.")
+    if options.layouts and options.dynamic:
+        raise UsageError(
+            "--layout and --dynamic do not go together yet: another layout is written for fixed sizes.",
+            hint="Leave one of them out.",
+        )
     for field, option in _HEEDED.items():
         if getattr(options, field) and field not in source.options:
             heeding = [item.title for item in registry.sources().values() if field in item.options]

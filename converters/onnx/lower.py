@@ -6,7 +6,9 @@ import logging
 import warnings
 from typing import Any
 
+from converters import transposes
 from converters.graph import ONNX, TORCH_EXPORT, StepResult
+from converters.onnx.layers import layers_of
 from converters.torch_export import operators
 from converters.torch_export import program as programs
 from converters.torch_export.quantized import to_float
@@ -50,7 +52,12 @@ def lower(
     _name_outputs(model, [spec.name for spec in names.outputs])
     _strip_traces(model)
     onnx.save(model, output)
-    return {"stayed_float": [], "undelegated": [], "notes": restored, "packages": ["onnx", "onnxscript", "torch"]}
+    return {
+        "stayed_float": [],
+        "undelegated": [],
+        "notes": [*restored, *transposes.notes(layers_of(model))],
+        "packages": ["onnx", "onnxscript", "torch"],
+    }
 
 
 def _name_outputs(model: Any, names: list[str]) -> None:

@@ -7,9 +7,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from converters import transposes
 from converters.graph import TFLITE, TORCH_EXPORT, StepResult
 from converters.tflite import _rename
 from converters.tflite._open_axes import open_batch
+from converters.tflite.layers import layers_of
 from converters.torch_export import operators
 from converters.torch_export import program as programs
 from converters.torch_export.quantized import to_float
@@ -42,19 +44,23 @@ def lower(
     example = programs.example_inputs(exported)
     own = _input_names(exported)
     inputs = dict(zip(own, example, strict=True))
+    shapes = programs.open_shapes(exported)
     module = _named(exported.module(check_guards=False), names)
     try:
         signature_of = litert_torch.signature(
-            "serving_default", module, sample_kwargs=inputs, dynamic_shapes=_open_shapes(exported, names)
+            "serving_default",
+            module,
+            sample_kwargs=inputs,
+            dynamic_shapes=None if shapes is None else dict(zip(own, shapes, strict=True)),
         )
         model = signature_of.convert(strict_export=False)
     except Exception as error:  # the converter raises whatever MLIR said
         operators.check(exported, "TFLite", _unsupported(exported))
         raise ConversionError(f"litert-torch: {type(error).__name__}: {first_line(error)}") from error
     model.export(output)
-    shapes = programs.open_shapes(exported)
-    if shapes is not None and any(0 in own for own in shapes):
-        open_batch(Path(output), next(value.shape[0] for value, own in zip(example, shapes, strict=True) if 0 in own))
+    batches = [value.shape[0] for value, axes in zip(example, shapes or (), strict=False) if 0 in axes]
+    if batches:
+        open_batch(Path(output), batches[0])
     if own != [spec.name for spec in names.inputs]:  # no Python argument is called "input:0"
         path = Path(output)
         _rename.to_signature(path.read_bytes(), path, names, own, [spec.name for spec in names.outputs])
@@ -63,17 +69,17 @@ def lower(
         for spec in names.inputs
         if spec.dtype == "int64"
     ]
-    return {"stayed_float": [], "undelegated": [], "notes": [*restored, *notes], "packages": ["litert-torch", "torch"]}
+    return {
+        "stayed_float": [],
+        "undelegated": [],
+        "notes": [*restored, *notes, *transposes.notes(layers_of(Path(output)))],
+        "packages": ["litert-torch", "torch"],
+    }
 
 
 def _input_names(exported: Any) -> list[str]:
     """The arguments of a program's module; torch.export writes names small, and not all names are arguments."""
     return [str(node.target) for node in exported.module(check_guards=False).graph.nodes if node.op == "placeholder"]
-
-
-def _open_shapes(exported: Any, signature: Signature) -> dict[str, Any] | None:
-    shapes = programs.open_shapes(exported)
-    return None if shapes is None else {spec.name: own for spec, own in zip(signature.inputs, shapes, strict=True)}
 
 
 def _named(module: Any, signature: Signature) -> Any:

@@ -88,6 +88,7 @@ def test_a_model_that_fixes_its_batch(run: Run, code: Path) -> None:
 
 def test_words_that_mean_nothing(run: Run, code: Path) -> None:
     check(run(*arguments("--layout", "sideways")), 2, "--layout sideways", "nhwc")
+    check(run(*arguments("--layout", "nhwc", "--dynamic", "batch")), 2, "do not go together")
     check(run(*arguments("--dynamic", "image.7")), 2, "--dynamic image.7: no such axis", "--dynamic batch")
 
 

@@ -1,8 +1,8 @@
-"""CPU time of ``edgekit --help`` against its budget of 150 ms.
+"""CPU time of ``edgekit --help`` and ``edgekit list`` against their budgets of 150 and 500 ms.
 
     python benchmarks/help_time.py [--runs 21]
 
-Exit code 1 when the median is over the budget.
+Exit code 1 when a median is over its budget.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 
 from _measure import EDGEKIT, run
 
-BUDGET_S = 0.150
+BUDGETS_S = {"--help": 0.150, "list": 0.500}
 
 
 def main() -> int:
@@ -21,16 +21,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=21)
     runs = parser.parse_args().runs
-    run([*EDGEKIT, "--help"])  # the first one writes __pycache__
-    help_s = [run([*EDGEKIT, "--help"]).cpu_s for _ in range(runs)]
     bare_s = [run([sys.executable, "-P", "-c", ""]).cpu_s for _ in range(runs)]
-    median_s = statistics.median(help_s)
-    print(
-        f"edgekit --help: {median_s * 1000:.0f} ms CPU, median of {runs} "
-        f"({min(help_s) * 1000:.0f} to {max(help_s) * 1000:.0f}), budget {BUDGET_S * 1000:.0f} ms; "
-        f"bare Python {statistics.median(bare_s) * 1000:.0f} ms"
-    )
-    return int(median_s > BUDGET_S)
+    print(f"bare Python: {statistics.median(bare_s) * 1000:.0f} ms CPU, median of {runs}")
+    over = False
+    for argument, budget_s in BUDGETS_S.items():
+        run([*EDGEKIT, argument])  # the first one writes __pycache__
+        taken_s = [run([*EDGEKIT, argument]).cpu_s for _ in range(runs)]
+        median_s = statistics.median(taken_s)
+        print(
+            f"edgekit {argument}: {median_s * 1000:.0f} ms CPU, median of {runs} "
+            f"({min(taken_s) * 1000:.0f} to {max(taken_s) * 1000:.0f}), budget {budget_s * 1000:.0f} ms"
+        )
+        over |= median_s > budget_s
+    return int(over)
 
 
 if __name__ == "__main__":

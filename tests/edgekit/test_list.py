@@ -62,16 +62,14 @@ def test_table() -> None:
         assert text in shown
 
 
-def test_it_is_fast_and_imports_no_framework() -> None:
+def test_it_imports_no_framework() -> None:
     code = (
-        "import sys, time; sys.argv = ['edgekit', 'list']\n"
+        "import sys\n"
         "from edgekit.cli import main\n"
         "try: main(['list', '--json'])\n"
         "except SystemExit: pass\n"
-        "print(time.process_time(), [m for m in ('torch', 'onnx', 'executorch', 'tensorflow', 'ai_edge_litert',"
+        "print([m for m in ('torch', 'onnx', 'executorch', 'tensorflow', 'ai_edge_litert',"
         " 'litert_torch', 'onnxruntime') if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-    seconds, _, frameworks = done.stderr.strip().partition(" ")
-    assert frameworks == "[]"
-    assert float(seconds) < 0.5
+    assert done.stderr.strip() == "[]"

@@ -12,7 +12,7 @@ from pathlib import Path
 from edgekit.convert import ConvertOptions, convert
 from edgekit.errors import EdgekitError
 from edgekit.options import SourceOptions
-from edgekit.profile import profile
+from edgekit.profile import Measuring, profile
 from edgekit.progress import Progress
 from edgekit.types import Report
 
@@ -63,7 +63,7 @@ def run(output: Path, progress: Progress) -> Report:
         reference=digits / "digits.pt",
         options=source,
         data=str(digits / "test.npz"),
-        budget_s=BUDGET_S,
+        measuring=Measuring(budget_s=BUDGET_S),
         progress=progress,
     )
     return replace(

@@ -67,7 +67,7 @@ class Target:
         suffix: Of its files, with the dot.
         runtime: Name of the runtime that runs them (``profiles/runtimes/<runtime>.py``).
         identify: As :attr:`Source.identify`.
-        inspect: As :attr:`Source.inspect`, but it takes ``path``.
+        inspect: As :attr:`Source.inspect`, but it takes ``path`` and ``inputs``, a list of ``--input`` as typed or empty.
         preload, packages, extra: What ``inspect`` needs, as in :class:`Source`.
         refused: Schemes it will not do, with the reason, in a sentence that follows a colon.
     """
@@ -231,11 +231,29 @@ class Session(Protocol):
     def time(self, discard: int, count: int) -> Mapping[str, Any]:
         """Run ``discard + count`` times; raw samples of the last ``count`` in nanoseconds."""
 
+    def sentinel(self) -> Mapping[str, Any]:
+        """Time a fixed computation a few times, whatever the file: how fast the processor is now."""
+
+    def idle(self, seconds: float, count: int) -> Mapping[str, Any]:
+        """Time ``count`` runs in nanoseconds, each after ``seconds`` without one."""
+
+    def conditions(self) -> Mapping[str, Any]:
+        """The state of the machine: fields of :class:`edgekit.conditions.Conditions`."""
+
+    def arena(self) -> Mapping[str, Any]:
+        """What the runtime plans for activations; loads the file anew, so nothing else may follow."""
+
     def outputs(self, feeds: Path, into: Path) -> Path:
         """Run every sample of a feeds folder; returns ``into``, the folder of outputs (:mod:`edgekit.feeds`)."""
 
     def undelegated(self) -> tuple[FloatOperator, ...] | None:
         """Operators that the runtime's delegate did not take; ``None`` where the runtime does not say."""
+
+    def coverage(self) -> Mapping[str, Any]:
+        """Operators that the runtime's delegate did not take, and the number of all, as raw figures."""
+
+    def operators(self, feeds: Path, runs: int) -> Mapping[str, Any]:
+        """Time each operator in ``runs`` profiled runs; a session that did this has no latency worth reporting."""
 
     def close(self) -> None:
         """End the process; nothing of it is left afterwards."""

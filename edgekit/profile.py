@@ -1,4 +1,4 @@
-"""``edgekit profile``: figures of converted files on this machine.
+"""``edgekit profile`` and ``edgekit compare``: figures of converted files on this machine.
 
 One agent per file (:mod:`profiles.agent`), all alive, taking turns. Everything raw is measured there; the
 figures are arithmetic here, by the metrics that the registry finds. A file that fails is a failure of its
@@ -7,29 +7,31 @@ own.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekit import feeds, registry
 from edgekit.data import RANDOM_SAMPLES, SEED
 from edgekit.data_options import DataOptions
-from edgekit.errors import EdgekitError, UnsupportedError
-from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers
+from edgekit.jobs import DEFAULT_TIMEOUT_S, Workers
 from edgekit.options import SourceOptions, named
-from edgekit.paths import existing, existing_file
-from edgekit.plugins import MetricInput, Session, Target
+from edgekit.paths import existing
+from edgekit.plugins import MetricInput
 from edgekit.progress import Progress, Silent
-from edgekit.samples import Samples, open_samples, target_of
+from edgekit.publish import sha256
+from edgekit.samples import Samples, open_samples
 from edgekit.scratch import scratch_folder
-from edgekit.types import DeviceFacts, Drift, Failure, Measurement, Profile, Report
+from edgekit.subjects import File, Subject, each, keep_contents, open_file, read_contents
+from edgekit.types import DeviceFacts, Drift, Measurement, Profile, Report, Turn
+from edgekit.versus import Versus
 
 BUDGET_S = 10.0
 """Seconds of warm-up and timing per file."""
+
+QUICK_BUDGET_S = 0.5
 
 NOTES = (
     "Latency: feeding the inputs, inference and fetching the outputs, called from Python; files take turns.",
@@ -42,33 +44,21 @@ _BUSY_RATIO = 0.1
 _TIMING = "warm-up and timing"
 
 
-@dataclass
-class _Subject:
-    """One file on its way to a profile, or to a failure."""
+@dataclass(frozen=True)
+class Measuring:
+    """How to measure.
 
-    path: Path
-    number: int
-    target: Target | None = None
-    sha256: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    raw: dict[str, Any] = field(default_factory=dict)
-    feeds: Path | None = None
-    outputs: Path | None = None
-    notes: list[str] = field(default_factory=list)
-    error: EdgekitError | None = None
-    agent: Session | None = None
+    Attributes:
+        threads: That each runtime may use; each file is measured with each number.
+        budget_s: Seconds of warm-up and timing per file, at most.
+        timeout_s: Time limit of each request to an agent, in seconds.
+        seed: Of the order within rounds.
+    """
 
-    @property
-    def session(self) -> Session:
-        """Its agent."""
-        assert self.agent is not None  # noqa: S101 - opened for each file that has a target
-        return self.agent
-
-    def fail(self, error: EdgekitError) -> None:
-        """It ends here, and the others go on."""
-        self.error = error
-        if self.agent is not None:
-            self.agent.close()
+    threads: tuple[int, ...] = (1,)
+    budget_s: float = BUDGET_S
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    seed: int = SEED
 
 
 def profile(
@@ -78,11 +68,8 @@ def profile(
     options: SourceOptions | None = None,
     data: str | None = None,
     data_options: DataOptions | None = None,
-    threads: int = 1,
-    budget_s: float = BUDGET_S,
-    timeout_s: float = DEFAULT_TIMEOUT_S,
+    measuring: Measuring | None = None,
     progress: Progress | None = None,
-    seed: int = SEED,
 ) -> Report:
     """Measure converted files: size, load, latency, memory, drift from a reference, accuracy on labels.
 
@@ -92,11 +79,8 @@ def profile(
         options: How to read a source model; its ``inputs`` also give sizes that files leave open.
         data: Samples to run on, with labels or without; seeded random ones when there are none.
         data_options: How to read them.
-        threads: That each runtime may use.
-        budget_s: Seconds of warm-up and timing per file.
-        timeout_s: Time limit of each request to an agent, in seconds.
+        measuring: How to measure.
         progress: Told what is going on.
-        seed: Of the order within rounds.
 
     Returns:
         A profile of each file that could be measured, and the failures of the others.
@@ -106,153 +90,168 @@ def profile(
         MissingDependencyError: A runtime is not installed.
         EdgekitError: The reference could not be run.
     """
-    options, progress = options or SourceOptions(), progress or Silent()
-    if reference is not None:
-        reference, options = named(reference, options)
-        existing(reference)
-    subjects = [_subject(number, path) for number, path in enumerate(files)]
-    device = registry.devices()["host"]
-    facts = device.facts()
-    with scratch_folder() as scratch, ExitStack() as stack:
-        for one in subjects:
-            if one.target is not None:
-                opened = device.open_session(one.path, one.target.name, threads, None, scratch, timeout_s)
-                one.agent = stack.enter_context(opened)
-        with Workers(scratch, progress=progress) as workers:
-            begun = _read_contents(subjects, workers, options.timeout_s)
-            samples = open_samples(
-                reference, data, data_options or DataOptions(), options, device, threads, timeout_s, workers
-            )
-            _keep_contents(begun)
-        _start(subjects, samples, progress)
-        _time(subjects, budget_s, seed, progress)
-        if samples.reference is not None or samples.dataset is not None:
-            _run_samples(subjects, scratch, progress)
-        return Report(
-            command="edgekit profile",
-            source="" if reference is None else str(reference),
-            profiles=tuple(_profile(one, samples, threads) for one in subjects if one.error is None),
-            failures=tuple(_failure(one.path, one.error) for one in subjects if one.error is not None),
-            notes=_notes(subjects, samples, facts),
-            device=facts,
-        )
+    run = _Run(measuring or Measuring(), progress or Silent(), None)
+    return run.report(files, reference, options or SourceOptions(), data, data_options or DataOptions())
 
 
-def _subject(number: int, path: Path) -> _Subject:
-    """The file, with its target; a model that is no converted file fails at once.
+def compare(
+    files: Sequence[Path],
+    *,
+    baseline: Path | None = None,
+    reference: Path | None = None,
+    options: SourceOptions | None = None,
+    data: str | None = None,
+    data_options: DataOptions | None = None,
+    measuring: Measuring | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Measure converted files as :func:`profile` does, and say which are faster than the baseline.
+
+    Args:
+        files: As there, the baseline among them or not.
+        baseline: What they are compared with. It is the first float32 file when none is given, or else the first.
+        reference: As there.
+        options: As there.
+        data: As there.
+        data_options: As there.
+        measuring: As there; timing goes on until every ratio is known to one per cent or to half the noise, or the
+            budget is spent.
+        progress: As there.
+
+    Returns:
+        As there, with :attr:`edgekit.types.Report.comparisons`.
 
     Raises:
-        UsageError: There is no such file.
-        MissingDependencyError: Its runtime is not installed.
+        MeasurementError: The baseline cannot be run.
+        EdgekitError: As there.
     """
-    one = _Subject(existing_file(path), number)
-    try:
-        one.target = target_of(one.path)
-    except UnsupportedError as error:
-        one.fail(error)
-        return one
-    runtime = registry.runtimes()[one.target.runtime]
-    registry.require(runtime.PACKAGES, runtime.EXTRA, f"Running {path.name} in {runtime.TITLE}")
-    # Reading it also brings it into the page cache, so that no load waits for a disk.
-    with one.path.open("rb") as file:
-        one.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return one
+    if baseline is not None and baseline.absolute() not in [file.absolute() for file in files]:
+        files = [baseline, *files]
+    run = _Run(measuring or Measuring(), progress or Silent(), Versus(baseline))
+    return run.report(files, reference, options or SourceOptions(), data, data_options or DataOptions())
 
 
-def _read_contents(
-    subjects: Sequence[_Subject], workers: Workers, timeout_s: float
-) -> list[tuple[_Subject, Future[Any]]]:
-    """Begin to read what ``inspect`` says about each file."""
-    begun = []
-    for one in subjects:
-        if one.target is None:
-            continue
-        target, name = one.target, one.path.name
+class _Run:
+    """One command."""
+
+    def __init__(self, measuring: Measuring, progress: Progress, versus: Versus | None) -> None:
+        self.measuring = measuring
+        self.progress = progress
+        self.versus = versus
+
+    def report(
+        self,
+        files: Sequence[Path],
+        reference: Path | None,
+        options: SourceOptions,
+        data: str | None,
+        data_options: DataOptions,
+    ) -> Report:
+        """Measure everything; see :func:`profile`."""
+        if reference is not None:
+            reference, options = named(reference, options)
+            existing(reference)
+        opened = [open_file(path) for path in files]
+        subjects = self._subjects(opened)
+        device = registry.devices()["host"]
+        facts = device.facts()
+        timeout_s = self.measuring.timeout_s
+        with scratch_folder() as scratch, ExitStack() as stack:
+
+            def start(one: Subject) -> None:
+                arguments = (one.file.path, one.target.name, one.threads, None, scratch, timeout_s)
+                one.agent = stack.enter_context(device.open_session(*arguments))
+
+            for one in subjects:
+                if one.error is None:
+                    start(one)
+            with Workers(scratch, progress=self.progress) as workers:
+                begun = read_contents(opened, workers, options.timeout_s)
+                samples = open_samples(
+                    reference, data, data_options, options, device, self.measuring.threads[0], timeout_s, workers
+                )
+                keep_contents(begun)
+            timed = list(subjects)
+            if self.versus is not None:
+                timed.append(self.versus.choose(subjects))
+                start(timed[-1])
+            self._start(timed, samples)
+            self._time(timed)
+            if samples.reference is not None or samples.dataset is not None:
+                self._run_samples(subjects, scratch)
+            return Report(
+                command="edgekit profile" if self.versus is None else "edgekit compare",
+                source="" if reference is None else str(reference),
+                profiles=tuple(_profile(one, samples) for one in subjects if one.error is None),
+                comparisons=() if self.versus is None else tuple(self.versus.comparisons(subjects)),
+                failures=tuple(
+                    one.failure(several=len(self.measuring.threads) > 1) for one in subjects if one.error is not None
+                ),
+                notes=_notes(timed, samples, facts),
+                device=facts,
+                fingerprint=_fingerprint(facts),
+            )
+
+    def _subjects(self, files: Sequence[File]) -> list[Subject]:
+        pairs = [(file, threads) for file in files for threads in self.measuring.threads]
+        subjects = [Subject(file, threads, number) for number, (file, threads) in enumerate(pairs)]
+        for one in subjects:
+            one.error = one.file.error
+        return subjects
+
+    def _start(self, subjects: Sequence[Subject], samples: Samples) -> None:
+        """Load and first run, one file at a time, and none while another still imports its runtime."""
+
+        def ready(one: Subject) -> None:
+            one.raw["start"] = one.session.ready()
+
+        def load(one: Subject) -> None:
+            one.raw["load"] = one.session.load()
+            one.notes += one.raw["load"]["notes"]
+            one.feeds = samples.for_signature(one.session.signature, one.file.path)
+            one.raw["first"] = one.session.first(one.feeds)
+
+        each(subjects, "start runtimes", self.progress, ready)
+        each(subjects, "load files", self.progress, load)
+
+    def _time(self, subjects: Sequence[Subject]) -> None:
+        well = [one for one in subjects if one.error is None]
+        if not well:
+            return
+        self.progress.start(_TIMING)
         try:
-            registry.require(target.packages, target.extra, f"Reading {name}")
-        except EdgekitError as error:
-            one.facts = {"unavailable": error.message}
-            continue
-        arguments = {"path": str(one.path.absolute())}
-        job = Job(f"{name}: read weights", target.inspect, arguments, target.preload, timeout_s)
-        begun.append((one, workers.submit(job)))
-    return begun
+            timings = registry.function("profiles.rounds:measure")(
+                [one.session for one in well],
+                budget_s=self.measuring.budget_s,
+                seed=self.measuring.seed,
+                on_progress=lambda done: self.progress.advance(_TIMING, round(done * 100), 100),
+                enough=None if self.versus is None else self._enough(well, self.versus),
+            )
+        finally:
+            self.progress.end(_TIMING)
+        for one, timing in zip(well, timings, strict=True):
+            one.raw["turns"] = timing.turns
+            if timing.error is not None:
+                one.fail(timing.error)
+            elif not timing.settled:
+                one.notes.append("runs had not become steady when the warm-up ended")
+
+    @staticmethod
+    def _enough(subjects: Sequence[Subject], versus: Versus) -> Callable[[Sequence[Any]], bool]:
+        return lambda timings: versus.enough(subjects, [timing.turns for timing in timings])
+
+    def _run_samples(self, subjects: Sequence[Subject], scratch: Path) -> None:
+        def run(one: Subject) -> None:
+            assert one.feeds is not None  # noqa: S101 - set before the first run
+            one.outputs = one.session.outputs(one.feeds, scratch / f"outputs-{one.number}")
+
+        each(subjects, "run all samples", self.progress, run)
 
 
-def _keep_contents(begun: Iterable[tuple[_Subject, Future[Any]]]) -> None:
-    """Wait for it; where a file cannot be read, the reason is kept in its place."""
-    for one, future in begun:
-        try:
-            one.facts = future.result()
-        except EdgekitError as error:
-            one.facts = {"unavailable": error.message}
-
-
-def _each(subjects: Sequence[_Subject], label: str, progress: Progress, action: Callable[[_Subject], None]) -> None:
-    """Do something with each file that is still well."""
-    progress.start(label)
-    try:
-        for done, one in enumerate(subjects):
-            progress.advance(label, done, len(subjects))
-            if one.error is None:
-                try:
-                    action(one)
-                except EdgekitError as error:
-                    one.fail(error)
-    finally:
-        progress.end(label)
-
-
-def _start(subjects: Sequence[_Subject], samples: Samples, progress: Progress) -> None:
-    """Load and first run, one file at a time, and none while another still imports its runtime."""
-
-    def ready(one: _Subject) -> None:
-        one.raw["start"] = one.session.ready()
-
-    def load(one: _Subject) -> None:
-        one.raw["load"] = one.session.load()
-        one.notes += one.raw["load"]["notes"]
-        one.feeds = samples.for_signature(one.session.signature, one.path)
-        one.raw["first"] = one.session.first(one.feeds)
-
-    _each(subjects, "start runtimes", progress, ready)
-    _each(subjects, "load files", progress, load)
-
-
-def _time(subjects: Sequence[_Subject], budget_s: float, seed: int, progress: Progress) -> None:
-    well = [one for one in subjects if one.error is None]
-    if not well:
-        return
-    progress.start(_TIMING)
-    try:
-        timings = registry.function("profiles.rounds:measure")(
-            [one.session for one in well],
-            budget_s=budget_s,
-            seed=seed,
-            on_progress=lambda done: progress.advance(_TIMING, round(done * 100), 100),
-        )
-    finally:
-        progress.end(_TIMING)
-    for one, timing in zip(well, timings, strict=True):
-        one.raw["turns"] = timing.turns
-        if timing.error is not None:
-            one.fail(timing.error)
-        elif not timing.settled:
-            one.notes.append("runs had not become steady when the warm-up ended")
-
-
-def _run_samples(subjects: Sequence[_Subject], scratch: Path, progress: Progress) -> None:
-    def run(one: _Subject) -> None:
-        assert one.feeds is not None  # noqa: S101 - set before the first run
-        one.outputs = one.session.outputs(one.feeds, scratch / f"outputs-{one.number}")
-
-    _each(subjects, "run all samples", progress, run)
-
-
-def _profile(one: _Subject, samples: Samples, threads: int) -> Profile:
+def _profile(one: Subject, samples: Samples) -> Profile:
     """The figures of one file, from everything that was written down about it."""
-    assert one.target is not None  # noqa: S101 - a file without one has failed
-    given = MetricInput(one.path, one.facts, one.raw, one.outputs, samples.reference, one.feeds)
+    assert one.feeds is not None  # noqa: S101 - set before the first run
+    given = MetricInput(one.file.path, one.file.facts, one.raw, one.outputs, samples.reference, one.feeds)
     found: list[Measurement] = []
     for metric in registry.metrics().values():
         found += metric.measure(given)
@@ -262,19 +261,25 @@ def _profile(one: _Subject, samples: Samples, threads: int) -> Profile:
     drift, problems = _drift(one, samples)
     runtime = registry.runtimes()[one.target.runtime]
     return Profile(
-        path=str(one.path),
+        path=str(one.file.path),
         target=one.target.name,
-        sha256=one.sha256,
+        sha256=one.file.sha256,
+        inputs_sha256=sha256(one.feeds),
         runtime=f"{runtime.TITLE} {one.raw['start']['versions'][runtime.DISTRIBUTION]}",
-        threads=threads,
+        threads=one.threads,
         measurements=tuple(found),
         drift=drift,
-        latency_ns=tuple(value for turn in one.raw["turns"] for value in turn["ns"]),
+        turns=tuple(map(_turn, one.raw["turns"])),
         notes=(*one.notes, *problems),
     )
 
 
-def _drift(one: _Subject, samples: Samples) -> tuple[tuple[Drift, ...], list[str]]:
+def _turn(raw: Mapping[str, Any]) -> Turn:
+    flags = registry.function("profiles.turns:preempted")(raw)
+    return Turn(raw["round"], tuple(raw["ns"]), None if flags is None else tuple(flags), raw["sentinel_ns"])
+
+
+def _drift(one: Subject, samples: Samples) -> tuple[tuple[Drift, ...], list[str]]:
     """Drift per output, and what is wrong with it in words."""
     if samples.reference is None or one.outputs is None:
         return (), []
@@ -286,7 +291,13 @@ def _drift(one: _Subject, samples: Samples) -> tuple[tuple[Drift, ...], list[str
     return drifts, [f"output {drift.output}: {drift.finding}" for drift in drifts if drift.finding]
 
 
-def _notes(subjects: Sequence[_Subject], samples: Samples, facts: DeviceFacts) -> tuple[str, ...]:
+def _fingerprint(facts: DeviceFacts) -> dict[str, str]:
+    """What figures of two runs must share to be compared, beside files, inputs and versions of the runtimes."""
+    names = ("name", "system", "machine", "cpu", "cores", "python")
+    return {name: str(getattr(facts, name)) for name in names}
+
+
+def _notes(subjects: Sequence[Subject], samples: Samples, facts: DeviceFacts) -> tuple[str, ...]:
     notes = [*NOTES, *samples.notes]
     if samples.dataset is None:
         notes.append(
@@ -306,7 +317,3 @@ def _notes(subjects: Sequence[_Subject], samples: Samples, facts: DeviceFacts) -
         busy = f"load average {facts.load_average:.1f}, {facts.cores} cores"
         notes.append(f"The machine was busy when this began: {busy}.")
     return tuple(notes)
-
-
-def _failure(path: Path, error: EdgekitError) -> Failure:
-    return Failure(str(path), type(error).__name__, error.exit_code, error.message, error.hint, error.log)

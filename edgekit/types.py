@@ -261,32 +261,115 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """The timed runs of one file in one round.
+
+    Attributes:
+        round: Its number; files that were timed together share it.
+        ns: Of each run, in nanoseconds.
+        preempted: Per run, whether something else had the CPU meanwhile; ``None`` where the kernel does not say.
+        sentinel_ns: What a fixed computation took at the start of the round.
+    """
+
+    round: int
+    ns: tuple[int, ...]
+    preempted: tuple[bool, ...] | None = None
+    sentinel_ns: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much faster or slower a file is than the baseline.
+
+    Attributes:
+        path, threads: Of the file.
+        baseline, baseline_threads: Of the baseline.
+        verdict: ``faster``, ``slower``, ``no difference shown``, or ``inconclusive``.
+        ratio: Median over rounds of its time by the baseline's: below 1 it is faster; ``None`` without rounds.
+        low, high: 95 % interval of that.
+        floor_ratio: Differences up to this share are none: two processes of the baseline differ by as much.
+        rounds: In which both were timed.
+        reason: Why it is inconclusive.
+    """
+
+    path: str
+    threads: int
+    baseline: str
+    baseline_threads: int
+    verdict: str
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    floor_ratio: float | None = None
+    rounds: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """How long one operator takes, or all of one type; under a profiler, so that the share is what counts.
+
+    Attributes:
+        operator: Type, as the runtime calls it: inside a delegate that of its kernel, and ``delegate call`` for what
+            calling one takes beside the operators in it.
+        name: Of this one; empty where the runtime does not say.
+        delegate: The delegate or execution provider that ran it; empty outside of any.
+        time_ns: In one run, all its calls together; mean of the faster half of the profiled runs.
+        share: Of the time of all operators.
+        count: How often it ran in one run; of a type, over all its operators.
+        node: The operator's ``node`` in what ``inspect`` says about the file; empty where that is not known.
+    """
+
+    operator: str
+    name: str
+    delegate: str
+    time_ns: float
+    share: float
+    count: int
+    node: str = ""
+
+
+@dataclass(frozen=True)
 class Profile:
-    """All figures of one file, with its raw samples."""
+    """All figures of one file, with its raw samples.
+
+    Attributes:
+        sha256: Of the file.
+        inputs_sha256: Of the samples that it ran on.
+        operators: Each with its time, in execution order, where that was asked for and the runtime could tell.
+    """
 
     path: str
     target: str
     sha256: str
+    inputs_sha256: str
     runtime: str
     threads: int
     measurements: tuple[Measurement, ...]
     drift: tuple[Drift, ...] = ()
-    latency_ns: tuple[int, ...] = ()
+    turns: tuple[Turn, ...] = ()
     notes: tuple[str, ...] = ()
+    operators: tuple[OperatorTime, ...] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a command hands over; also its ``--json`` output."""
+    """What a command hands over; also its ``--json`` output.
+
+    Attributes:
+        fingerprint: What measured figures depend on beside the files: those of runs that differ in it are not compared.
+    """
 
     command: str
     schema_version: int = SCHEMA_VERSION
     source: str = ""
     artifacts: tuple[Artifact, ...] = ()
     profiles: tuple[Profile, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     device: DeviceFacts | None = None
+    fingerprint: Mapping[str, str] = field(default_factory=dict)
 
 
 def to_json(value: Any) -> Any:

@@ -10,9 +10,11 @@ import click
 if TYPE_CHECKING:
     from edgekit.data_options import DataOptions
     from edgekit.options import SourceOptions
+    from edgekit.profile import Measuring
 
 _SOURCE = "edgekit.source."
 _DATA = "edgekit.data."
+_MEASURING = "edgekit.measuring."
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -140,3 +142,61 @@ def chosen_data(ctx: click.Context) -> DataOptions:
             f"{found.typed()[0][0]} says how to read your data, and there is none.", hint="Add --data DATA."
         )
     return found
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]
+    """Whole numbers, one or several with commas between them."""
+
+    name = "numbers"
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """``"1,2,4"`` as ``(1, 2, 4)``, each once."""
+        if not isinstance(value, str):
+            return tuple(value)
+        parts = [part.strip() for part in value.split(",")]
+        if not all(part.isascii() and part.isdigit() and int(part) >= self.least for part in parts):
+            self.fail(f"{value!r} is no list of whole numbers from {self.least} on, such as 1,2,4.", param, ctx)
+        return tuple(dict.fromkeys(map(int, parts)))
+
+
+def measuring_options(command: F) -> F:
+    """How files are measured; :func:`chosen_measuring` has what was typed."""
+    options = (
+        _kept_option(
+            _MEASURING, "--threads", type=Numbers(1), default="1", show_default=True, metavar="N[,N...]",
+            help="Threads of the runtime; each file is measured with each number.",
+        ),
+        _kept_option(
+            _MEASURING, "--budget", "budget_s", type=click.FloatRange(min=0, min_open=True), default=None,
+            metavar="SECONDS", help="Time for warm-up and timed runs, per file.  [default: 10]",
+        ),
+        _kept_option(
+            _MEASURING, "--quick", is_flag=True, default=False,
+            help="An answer within seconds: half a second of timing per file.",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def chosen_measuring(ctx: click.Context) -> Measuring:
+    """What the options of :func:`measuring_options` were given.
+
+    Raises:
+        UsageError: They contradict one another.
+    """
+    from edgekit.errors import UsageError
+    from edgekit.profile import BUDGET_S, QUICK_BUDGET_S, Measuring
+
+    found = {name.removeprefix(_MEASURING): value for name, value in ctx.meta.items() if name.startswith(_MEASURING)}
+    if found.pop("quick"):
+        if found["budget_s"] is not None:
+            raise UsageError("--quick is a budget of its own.", hint="Leave --budget or --quick out.")
+        found["budget_s"] = QUICK_BUDGET_S
+    if found["budget_s"] is None:
+        found["budget_s"] = BUDGET_S
+    return Measuring(**found, timeout_s=chosen_source(ctx).timeout_s)

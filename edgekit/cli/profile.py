@@ -6,8 +6,16 @@ from pathlib import Path
 
 import click
 
-from edgekit.cli import print_json
-from edgekit.cli._options import chosen_data, chosen_source, data_option, output_options, source_options
+from edgekit.cli._measured import print_measured
+from edgekit.cli._options import (
+    chosen_data,
+    chosen_measuring,
+    chosen_source,
+    data_option,
+    measuring_options,
+    output_options,
+    source_options,
+)
 
 _EPILOG = """\b
 Examples:
@@ -23,17 +31,7 @@ Examples:
     help="The source model, or another converted file, to compare outputs with.",
 )  # fmt: skip
 @data_option("Samples to run on; with labels, accuracy is measured. Random inputs without.")
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Threads of the runtime, per file.",
-)
-@click.option(
-    "--budget", "budget_s", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
-    metavar="SECONDS", help="Time for warm-up and timed runs, per file.",
-)  # fmt: skip
+@measuring_options
 @source_options
 @output_options
 @click.pass_context
@@ -42,8 +40,6 @@ def command(
     files: tuple[Path, ...],
     reference: Path | None,
     data: str | None,
-    threads: int,
-    budget_s: float,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -55,7 +51,6 @@ def command(
     """
     from edgekit.cli._progress import progress_display
     from edgekit.profile import profile
-    from edgekit.types import to_json
 
     with progress_display(quiet) as progress:
         report = profile(
@@ -64,22 +59,7 @@ def command(
             options=chosen_source(ctx),
             data=data,
             data_options=chosen_data(ctx),
-            threads=threads,
-            budget_s=budget_s,
-            timeout_s=chosen_source(ctx).timeout_s,
+            measuring=chosen_measuring(ctx),
             progress=progress,
         )
-    if as_json:
-        print_json(to_json(report))
-    else:
-        from edgekit.report.console import stdout_console
-        from edgekit.report.profile_table import show
-
-        show(report, stdout_console())
-    for failure in report.failures:
-        click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(failure.message, err=True)
-        for title, text in (("  next: ", failure.hint), ("  log:  ", failure.log)):
-            if text:
-                click.echo(title + text, err=True)
-    return report.failures[0].exit_code if report.failures else 0
+    return print_measured(report, as_json=as_json)

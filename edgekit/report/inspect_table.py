@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgekit.report.units import SIZES, with_unit
+from edgekit.report.units import SIZES, digits, with_unit
 from edgekit.types import TensorSpec
 
 _SHOWN = 8  # names per operator type
@@ -27,8 +27,10 @@ def show(facts: Mapping[str, Any], console: Console) -> None:
     for name, text in _lines(facts):
         grid.add_row(name, Text(text))
     console.print(grid)
-    if facts["operators"]:
+    if facts["operators"] or facts["weights_bytes_by_operator"]:
         console.print(_operators(facts))
+    if facts["largest_tensors"]:
+        console.print(_largest(facts["largest_tensors"], sum(facts["weights_bytes_by_dtype"].values())))
     if facts["layers"]:
         console.print(_layers(facts["layers"]))
     for heading, found in (("Stayed float", "stayed_float"), ("Outside the delegate", "undelegated")):
@@ -47,8 +49,16 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     stored = ", ".join(f"{dtype} {with_unit(size, SIZES)}" for dtype, size in weights)
     yield "parameters", f"{facts['parameters']:,}"
     yield "constants", stored or "none"
+    if facts["compressed_bytes"] is not None:
+        yield "compressed", f"{with_unit(facts['compressed_bytes'], SIZES)} (DEFLATE at level 9, as in a zip archive)"
     macs = "unknown" if facts["macs"] is None else f"{facts['macs']:,}"
     yield "MACs", f"{macs} ({facts['macs_note']})" if facts["macs_note"] else macs
+    if facts["moved_bytes"] is not None:
+        yield "moved", f"{with_unit(facts['moved_bytes'], SIZES)} of weights, inputs and outputs of all operators"
+    elif facts["work"]:
+        yield "moved", f"unknown ({facts['moved_note']})"
+    if facts["arithmetic_intensity"] is not None:
+        yield "intensity", f"{digits(facts['arithmetic_intensity'])} operations per byte moved (2 MACs / moved)"
     if facts["memory_planned_bytes"] is not None:
         yield "memory", f"{with_unit(facts['memory_planned_bytes'], SIZES)} planned for activations"
     for name, text in facts["metadata"].items():
@@ -60,14 +70,56 @@ def _tensor(item: Mapping[str, Any]) -> str:
 
 
 def _operators(facts: Mapping[str, Any]) -> Table:
-    integer = facts["quantized_operators"]
+    """Types of operators: how many, and what of the file's work and bytes is theirs."""
+    integer, stored = facts["quantized_operators"], facts["weights_bytes_by_operator"]
+    macs = _macs_by_operator(facts)
+    total = sum(macs.values())  # none in sources, whose operators are not counted one by one
     table = Table(box=SIMPLE)
     table.add_column("operator", overflow="fold")
     table.add_column("count", justify="right")
     if integer:
         table.add_column("on integers", justify="right")
+    if total:
+        table.add_column("MACs", justify="right")
+    if stored:
+        table.add_column("weights", justify="right")
     for operator, count in facts["operators"].items():
-        table.add_row(Text(operator), str(count), *([str(integer.get(operator, "-"))] if integer else []))
+        cells = [str(count)]
+        cells += [str(integer.get(operator, "-"))] if integer else []
+        if total:
+            cells.append(f"{macs[operator] / total:.1%}" if macs.get(operator) else "-")
+        if stored:
+            cells.append(with_unit(stored[operator], SIZES) if operator in stored else "-")
+        table.add_row(Text(operator), *cells)
+    others = [operator for operator in stored if operator not in facts["operators"]]
+    for operator in others:  # of sources, what stores and what computes have names of their own
+        middle = [""] * (len(table.columns) - 2)
+        table.add_row(Text(operator), *middle, with_unit(stored[operator], SIZES))
+    return table
+
+
+def _macs_by_operator(facts: Mapping[str, Any]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for row in facts["work"]:
+        found[row["operator"]] = found.get(row["operator"], 0) + (row["macs"] or 0)
+    return found
+
+
+def _largest(tensors: Sequence[Mapping[str, Any]], stored: int) -> Table:
+    """The largest stored tensors, with their share of all that is stored."""
+    table = Table(title="Largest tensors", title_justify="left", box=SIMPLE)
+    table.add_column("tensor", overflow="fold")
+    table.add_column("type", overflow="fold")
+    table.add_column("size", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("read by", overflow="fold")
+    for item in tensors:
+        sizes = ",".join(map(str, item["shape"]))
+        share = f"{item['size_bytes'] / stored:.1%}" if stored else "-"
+        size = with_unit(item["size_bytes"], SIZES)
+        table.add_row(
+            Text(item["name"]), Text(f"{item['dtype']} [{sizes}]"), size, share, Text(item["operator"] or "-")
+        )
     return table
 
 

@@ -97,8 +97,13 @@ def _width(columns: Sequence[_Cells]) -> int:
 
 
 def _speed(profiles: Sequence[Profile]) -> list[_Cells]:
-    count = ("n", [str(len(item.latency_ns)) for item in profiles])
-    return [*_columns(_BEFORE_COUNT, profiles), count, *_columns(_AFTER_COUNT, profiles)]
+    count = ("n", [str(sum(len(turn.ns) for turn in item.turns)) for item in profiles])
+    threads = [("threads", [str(item.threads) for item in profiles])] if _several_threads(profiles) else []
+    return [*threads, *_columns(_BEFORE_COUNT, profiles), count, *_columns(_AFTER_COUNT, profiles)]
+
+
+def _several_threads(profiles: Sequence[Profile]) -> bool:
+    return len({item.threads for item in profiles}) > 1
 
 
 def _outputs(profiles: Sequence[Profile]) -> list[_Cells]:
@@ -153,9 +158,10 @@ def _worst_sqnr(item: Profile) -> str:
 
 def _lines(report: Report) -> list[str]:
     """Conditions and notes, below the table."""
-    threads = report.profiles[0].threads
     conditions = [*dict.fromkeys(item.runtime for item in report.profiles)]
-    conditions.append(f"{threads} thread{'s' if threads > 1 else ''}")
+    if not _several_threads(report.profiles):
+        threads = report.profiles[0].threads
+        conditions.append(f"{threads} thread{'s' if threads > 1 else ''}")
     if report.device is not None:
         device = report.device
         conditions.append(f"{device.cpu}, {device.cores} cores" + (", emulated" if device.emulated else ""))

@@ -7,7 +7,7 @@ It ends when stdin does.
 
 The job::
 
-    {"model": path, "runtime": "litert", "threads": 1, "parent": pid or null}
+    {"model": path, "runtime": "litert", "threads": 1, "parent": pid or null, "affinity": [CPUs] or null}
 
 Requests, in the order they make sense; memory readings are described in :mod:`profiles.agent.evidence`::
 
@@ -16,7 +16,14 @@ Requests, in the order they make sense; memory readings are described in :mod:`p
     {"op": "first", "feeds"}            -> {"first_ns", "memory"}; "time" will use these feeds
     {"op": "time", "discard", "count"}  -> {"ns": [...], "switches": [...], "run_delay_ns": [...] or null}
     {"op": "outputs", "feeds", "into"}  -> {"samples"}; into becomes a feeds folder of all outputs
-    {"op": "undelegated"}   -> {"undelegated": [{"operator", "name"}] or null}
+    {"op": "undelegated"}   -> {"undelegated": [{"operator", "name", "node"}] or null, "nodes": number or null}
+    {"op": "operators", "feeds", "runs"} -> {"operators": [...], "run_ns": [...], "unavailable"}; rows are those of
+                               :func:`profiles.runtimes._events.rows`, and a reason stands where there are none
+    {"op": "idle", "seconds", "count"}  -> {"ns": [...]}; runs after a sleep each
+    {"op": "sentinel"}      -> {"sentinel_ns": [...]}; a fixed computation, whatever the file
+    {"op": "peak", "threads"}           -> NumPy's matrix product, timed (:mod:`profiles.agent.peak`)
+    {"op": "conditions"}    -> the machine's state (:mod:`profiles.agent.conditions`)
+    {"op": "arena"}         -> {"arena_bytes", "held_bytes", "note", "unavailable"}; the last that needs the file
     {"op": "quit"}
 
 Anything that fails is answered by ``{"error": {"type", "message"}}`` with the traceback on stderr.

@@ -12,13 +12,14 @@ import os
 import platform
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from profiles.agent import binding, evidence
+from profiles.agent import arena, binding, conditions, evidence, peak
 
 if TYPE_CHECKING:
     from edgekit.feeds import Array, Feeds
@@ -35,6 +36,7 @@ def main() -> None:
     answers = os.dup(1)
     os.dup2(2, 1)
     faulthandler.enable()
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported: its product is the sentinel's, nothing else's
     job = json.loads(Path(sys.argv[1]).read_text())
     if job["parent"] is not None:
         die_with(job["parent"])
@@ -85,6 +87,8 @@ class Agent:
 
     def start(self) -> dict[str, Any]:
         """Import the runtime, and make what is in memory then the base of later readings."""
+        if self.job.get("affinity"):
+            conditions.bind(self.job["affinity"])  # first: threads that a runtime starts inherit it
         before = perf_counter_ns()
         self.runtime.start()
         importlib.import_module("edgekit.feeds")
@@ -94,6 +98,8 @@ class Agent:
         versions = {"python": platform.python_version()}
         for name in (self.runtime.DISTRIBUTION, "numpy"):
             versions[name] = importlib.metadata.version(name)
+        self.sentinel = conditions.Sentinel()  # now, so that its matrices are in the base
+        evidence.memory()  # what reading it takes, too
         base = evidence.memory()
         reset = evidence.reset_peak()
         return {"import_ns": import_ns, "versions": versions, "memory": {**base, "peak_reset": reset}}
@@ -155,6 +161,43 @@ class Agent:
             gc.enable()
         return {"ns": ns, "switches": switches, "run_delay_ns": delays if known else None}
 
+    def do_idle(self, seconds: float, count: int) -> dict[str, Any]:
+        """Time single runs, each after a time in which this process slept."""
+        run = self._loaded().run
+        ring = self.ring = self.ring or self._make_ring()
+        ns = []
+        gc.collect()
+        gc.disable()
+        try:
+            for index in range(count):
+                time.sleep(seconds)
+                before = perf_counter_ns()
+                run(ring[index % len(ring)])
+                ns.append(perf_counter_ns() - before)
+        finally:
+            gc.enable()
+        return {"ns": ns}
+
+    def do_sentinel(self) -> dict[str, Any]:
+        """Time the fixed computation."""
+        return {"sentinel_ns": self.sentinel.run()}
+
+    def do_peak(self, threads: int) -> dict[str, Any]:
+        """Time NumPy's matrix product with so many threads, in a process of its own."""
+        return peak.measure(threads)
+
+    def do_conditions(self) -> dict[str, Any]:
+        """The state of the machine."""
+        return conditions.read()
+
+    def do_arena(self) -> dict[str, Any]:
+        """What the runtime plans for activations; the file is loaded anew for it, so this is the last request."""
+        self._loaded()
+        feed = self._feed(next(_read(self.feeds_folder).samples()))
+        self.model = None
+        gc.collect()
+        return dict(arena.of(self.job, feed))
+
     def do_outputs(self, feeds: str, into: str) -> dict[str, Any]:
         """Run all samples and write the outputs, as a feeds folder with the file's own names."""
         import numpy as np
@@ -188,7 +231,19 @@ class Agent:
 
     def do_undelegated(self) -> dict[str, Any]:
         """Operators outside the delegate."""
-        return {"undelegated": self._loaded().undelegated()}
+        return {"undelegated": self._loaded().undelegated(), "nodes": self._loaded().nodes()}
+
+    def do_operators(self, feeds: str, runs: int) -> dict[str, Any]:
+        """Time each operator; in a process whose latency nobody reports, for profilers slow it down and may crash."""
+        from profiles.runtimes._events import ProfilerUnavailableError
+
+        self.feeds_folder, self.ring = feeds, []
+        model, ring = self._loaded(), self._make_ring()
+        profile = self.runtime.operators
+        try:
+            return {**profile(model, self.job["model"], self.job["threads"], ring, runs), "unavailable": ""}
+        except ProfilerUnavailableError as error:
+            return {"operators": [], "run_ns": [], "unavailable": str(error)}
 
     def _loaded(self) -> Model:
         if self.model is None:

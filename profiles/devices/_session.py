@@ -24,6 +24,12 @@ _DOING = {
     "time": "timed runs",
     "outputs": "running the samples",
     "undelegated": "listing its operators",
+    "operators": "timing its operators",
+    "idle": "timed runs after idle gaps",
+    "sentinel": "the fixed computation",
+    "peak": "measuring the peak of this CPU",
+    "conditions": "reading the machine's state",
+    "arena": "asking for its arena",
 }
 
 
@@ -114,6 +120,40 @@ class AgentSession:
         self.load()
         found = self._request("undelegated")["undelegated"]
         return None if found is None else tuple(FloatOperator(item["operator"], item["name"]) for item in found)
+
+    def idle(self, seconds: float, count: int) -> Mapping[str, Any]:
+        """Time ``count`` runs, each after a sleep."""
+        return self._request("idle", seconds=seconds, count=count)
+
+    def sentinel(self) -> Mapping[str, Any]:
+        """Time a fixed computation a few times, whatever the file."""
+        self.ready()
+        return self._request("sentinel")
+
+    def peak(self, threads: int) -> Mapping[str, Any]:
+        """Time NumPy's matrix product, whatever the file: ``raw["peak"]`` of :mod:`profiles.metrics.work`."""
+        self.ready()
+        return self._request("peak", threads=threads)
+
+    def conditions(self) -> Mapping[str, Any]:
+        """The state of the machine: fields of :class:`edgekit.conditions.Conditions`."""
+        self.ready()
+        return self._request("conditions")
+
+    def arena(self) -> Mapping[str, Any]:
+        """What the runtime plans for activations. The file is loaded anew for it, so nothing may follow."""
+        self.load()
+        return self._request("arena")
+
+    def coverage(self) -> Mapping[str, Any]:
+        """Operators that the delegate did not take, and how many there are, as the agent answers it."""
+        self.load()
+        return self._request("undelegated")
+
+    def operators(self, feeds: Path, runs: int) -> Mapping[str, Any]:
+        """Time each operator in profiled runs on some samples; not in a session whose latency is reported."""
+        self.load()
+        return self._request("operators", feeds=str(feeds.absolute()), runs=runs)
 
     def close(self) -> None:
         """Kill the agent: it holds nothing that would need saving."""

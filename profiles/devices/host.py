@@ -9,19 +9,17 @@ import platform
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from edgekit import registry
+from edgekit.errors import UsageError
 from edgekit.plugins import Device
 from edgekit.types import DeviceFacts
+from profiles.agent import conditions
 from profiles.devices import _agent_zip
 from profiles.devices._session import AgentSession
-
-_MODEL_KEYS = ("model name", "Model", "Hardware", "cpu model", "uarch", "cpu")
-"""Lines of /proc/cpuinfo that name the processor, on the architectures that have one each."""
-
-_EMULATED = ("ARMv8 Processor rev 0 (v8l)", "QEMU TCG", "QEMU Virtual CPU")
 
 # The kernel ends an agent with the *thread* that started it: one that lives as long as this process does it.
 _starter = ThreadPoolExecutor(1, thread_name_prefix="edgekit-agents")
@@ -31,7 +29,7 @@ _zip_lock = threading.Lock()
 
 def facts() -> DeviceFacts:
     """The machine and how busy it is now."""
-    cpu = _cpu()
+    cpu = conditions.cpu()
     return DeviceFacts(
         name="host",
         system=f"{platform.system()} {platform.release()}",
@@ -41,24 +39,18 @@ def facts() -> DeviceFacts:
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         python=platform.python_version(),
         load_average=os.getloadavg()[0],
-        emulated=any(name in cpu for name in _EMULATED),
+        emulated=conditions.is_emulated(cpu),
     )
 
 
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []  # no Linux
-    named: dict[str, str] = {}
-    for line in lines:
-        key, _, value = line.partition(":")
-        named.setdefault(key.strip(), value.strip())
-    return next((named[key] for key in _MODEL_KEYS if named.get(key)), platform.processor() or platform.machine())
-
-
 def open_session(
-    path: Path, target: str, threads: int, feeds: Path | None, scratch: Path, timeout_s: float
+    path: Path,
+    target: str,
+    threads: int,
+    feeds: Path | None,
+    scratch: Path,
+    timeout_s: float,
+    affinity: Sequence[int] | None = None,
 ) -> AgentSession:
     """Start the agent for a file; returns before it has imported its runtime.
 
@@ -69,10 +61,14 @@ def open_session(
         feeds: Samples to time; may come later.
         scratch: An existing folder.
         timeout_s: Time limit of each request in seconds.
+        affinity: CPUs that the agent and all its threads stay on; all that this process may use when not given.
 
     Raises:
         MissingDependencyError: The runtime is not installed.
+        UsageError: A CPU does not exist, or this process may not use it.
     """
+    if affinity is not None:
+        check_affinity(affinity)
     runtime = registry.runtimes()[registry.targets()[target].runtime]
     registry.require(runtime.PACKAGES, runtime.EXTRA, f"Running {path.name} in {runtime.TITLE}")
     number = next(_numbers)
@@ -88,11 +84,26 @@ def open_session(
                 "runtime": runtime.NAME,
                 "threads": threads,
                 "parent": os.getpid(),
+                "affinity": None if affinity is None else sorted(affinity),
             }
         )
     )
     process = _starter.submit(_start, [sys.executable, "-P", str(agent), str(job)], scratch, log).result()
     return AgentSession(process, path, runtime.TITLE, feeds, log, timeout_s)
+
+
+def check_affinity(cpus: Sequence[int]) -> None:
+    """Check that all of these CPUs can be used.
+
+    Raises:
+        UsageError: Names those that can.
+    """
+    usable = sorted(os.sched_getaffinity(0))
+    wrong = sorted(set(cpus) - set(usable))
+    shown = ",".join(map(str, usable))
+    if wrong or not cpus:
+        said = f"CPU {', '.join(map(str, wrong))} cannot be used here" if wrong else "no CPU was named"
+        raise UsageError(f"--affinity: {said}; {shown} can.", hint=f"Such as --affinity {usable[0]}")
 
 
 def _start(command: list[str], cwd: Path, log: Path) -> subprocess.Popen[bytes]:

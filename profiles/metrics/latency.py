@@ -8,9 +8,6 @@ from typing import Any
 from edgekit.plugins import Metric, MetricInput
 from edgekit.types import Measurement
 
-DELAYED_NS = 50_000
-"""A run whose threads waited longer than this for a CPU counts as preempted."""
-
 
 def measure(data: MetricInput) -> Sequence[Measurement]:
     """Load and first run of one fresh process; percentiles of the turns."""
@@ -52,14 +49,13 @@ def _tail(turns: Sequence[Mapping[str, Any]], share: float) -> Measurement:
 
 def _preempted(turns: Sequence[Mapping[str, Any]]) -> Measurement:
     """The share of runs during which something else had the CPU: how far the machine was the model's own."""
+    from profiles.turns import preempted
+
     name = "preempted_ratio"
-    if any(turn["run_delay_ns"] is None for turn in turns):
+    flags = [preempted(turn) for turn in turns]
+    evidence = [flag for one in flags if one is not None for flag in one]
+    if None in flags or not evidence:
         return Measurement(name, None, "ratio", None, unavailable="this kernel does not record it")
-    evidence = [
-        switches > 0 or delay > DELAYED_NS
-        for turn in turns
-        for switches, delay in zip(turn["switches"], turn["run_delay_ns"], strict=True)
-    ]
     return Measurement(name, sum(evidence) / len(evidence), "ratio", None, samples=len(evidence))
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from profiles.runtimes import Array, Model, Tensor
+    from profiles.runtimes import Array, Model, Profiled, Tensor
 
 NAME = "executorch"
 TITLE = "ExecuTorch"
@@ -42,6 +45,32 @@ def load(path: str, threads: int) -> Model:
     # torch's thread count is another one. Before loading, because the delegate keeps the pool it finds.
     bindings._unsafe_reset_threadpool(threads)
     return _Program(bindings._load_for_executorch(path))
+
+
+def operators(model: Any, path: str, threads: int, feeds: Sequence[Mapping[str, Array]], runs: int) -> Profiled:
+    """Time each operator with an ETDump, which wheels for Linux and macOS write from 1.5 on.
+
+    Whether one can do it shows in the file that it writes, or does not: ``has_etdump`` says yes in 1.4 too. The
+    threads are those of ``model``: its delegates keep the pool, so that it must not be set again.
+    """
+    from profiles.runtimes import RUNS_BEFORE_PROFILE, _etdump, in_turn
+    from profiles.runtimes._events import ProfilerUnavailableError, rows
+
+    profiled = _Program(_bindings()._load_for_executorch(path, enable_etdump=True))
+    run_ns = []
+    for feed in in_turn(feeds, runs):
+        before = perf_counter_ns()
+        profiled.run(feed)
+        run_ns.append(perf_counter_ns() - before)
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "profile.etdp"
+        profiled.module.write_etdump_result_to_file(str(written))
+        if not written.exists():
+            raise ProfilerUnavailableError("this ExecuTorch records no events: wheels before 1.5 and on Windows do not")
+        recorded = _etdump.runs(written.read_bytes(), Path(path).read_bytes())
+    if len(recorded) < runs:
+        raise ProfilerUnavailableError(f"ExecuTorch has recorded {len(recorded)} of {len(run_ns)} runs")
+    return {"operators": rows(recorded[-runs:]), "run_ns": run_ns[RUNS_BEFORE_PROFILE:]}
 
 
 def _bindings() -> Any:
@@ -77,6 +106,10 @@ class _Program:
 
     def undelegated(self) -> list[dict[str, str]] | None:
         """The runtime does not say; the file does, to ``edgekit inspect``."""
+        return None
+
+    def nodes(self) -> int | None:
+        """As above."""
         return None
 
 

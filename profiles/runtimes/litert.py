@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from profiles.runtimes import Array, Model, Tensor
+    from profiles.runtimes import Array, Model, Profiled, Tensor
+    from profiles.runtimes._events import Event
+    from profiles.runtimes._litert_profiler import Recorded
 
 NAME = "litert"
 TITLE = "LiteRT"
@@ -19,6 +21,8 @@ DISTRIBUTION = "ai-edge-litert"
 _DELEGATE = "DELEGATE"
 _DEFAULT_SIGNATURE = "serving_default"
 _FLEX = "Select TensorFlow op"
+_XNNPACK = "XNNPACK"
+_CONTAINERS = ("WHILE", "IF", "CASE", "CALL", "COMPOSITE")  # run other operators, which are recorded too
 
 
 def start() -> None:
@@ -43,12 +47,64 @@ def load(path: str, threads: int) -> Model:
     return _Signature(interpreter, signatures) if signatures else _Plain(interpreter)
 
 
+def operators(model: Any, path: str, threads: int, feeds: Sequence[Mapping[str, Array]], runs: int) -> Profiled:
+    """Time each operator with the profiler of the C interface, which has no other way in."""
+    from profiles.runtimes import RUNS_BEFORE_PROFILE, in_turn
+    from profiles.runtimes._events import rows
+    from profiles.runtimes._litert_profiler import Profiled as Recorder
+
+    shapes = {name: array.shape for name, array in feeds[0].items()}
+    recorder = Recorder(path, threads, model.key, shapes)
+    names = _names(model.interpreter)
+    recorded, run_ns = [], []
+    for index, feed in enumerate(in_turn(feeds, runs)):
+        taken, events = recorder.run(feed, recorded=index >= RUNS_BEFORE_PROFILE)
+        if index >= RUNS_BEFORE_PROFILE:
+            run_ns.append(taken)
+            recorded.append(_events(events, names))
+    return {"operators": rows(recorded), "run_ns": run_ns}
+
+
+def _events(recorded: Sequence[Recorded], names: Mapping[int, str]) -> list[Event]:
+    """The operators of one run.
+
+    Delegated ones are numbered anew in each part of the graph that a delegate call runs. What tells the parts apart is
+    the operator before them, and that the numbers begin again. An operator that runs another subgraph (WHILE, IF) is
+    recorded before the operators in it, with their time, and is over when the next one of its own subgraph comes.
+    """
+    from profiles.runtimes._events import Event
+    from profiles.runtimes._litert_profiler import BUILTIN
+
+    found: list[Event] = []
+    running: list[int] = []  # places in recorded of operators that run a subgraph, the innermost last
+    part, last, before = 0, -1, (-1, -1)
+    for place, one in enumerate(recorded):
+        ns = 1000 * one.elapsed_us
+        if any(recorded[outer].subgraph == one.subgraph for outer in running):
+            while recorded[running.pop()].subgraph != one.subgraph:
+                pass
+        if running:
+            outer = running[-1]
+            found[outer] = found[outer]._replace(ns=max(0, found[outer].ns - ns))
+        if one.type == BUILTIN:
+            before, part, last = (one.subgraph, one.node), 0, -1
+            name = names.get(one.node, "") if one.subgraph == 0 else ""
+            found.append(Event(before, one.tag, name, f"{one.subgraph}:{one.node}", "", ns))
+            if any(word in one.tag for word in _CONTAINERS):
+                running.append(place)
+        else:
+            part, last = part + (one.node <= last), one.node
+            found.append(Event((one.subgraph, before, part, one.node), one.tag, "", "", _XNNPACK, ns))
+    return found
+
+
 class _Signature:
     """A file with signatures: inputs and outputs have names of their own."""
 
     def __init__(self, interpreter: Any, signatures: Mapping[str, Any]) -> None:
         self.interpreter = interpreter
         key = _DEFAULT_SIGNATURE if _DEFAULT_SIGNATURE in signatures else next(iter(signatures))
+        self.key = key
         self.runner = interpreter.get_signature_runner(key)
         # The runner lists names alphabetically; the order of the file is that of the tensors.
         self.inputs = _in_file_order(self.runner.get_input_details(), interpreter.get_input_details())
@@ -64,9 +120,15 @@ class _Signature:
         """Operators outside the delegate."""
         return _undelegated(self.interpreter)
 
+    def nodes(self) -> int | None:
+        """All operators of the main graph."""
+        return _nodes(self.interpreter)
+
 
 class _Plain:
     """A file without: its tensors' names are all there is."""
+
+    key = None
 
     def __init__(self, interpreter: Any) -> None:
         self.interpreter = interpreter
@@ -95,6 +157,10 @@ class _Plain:
         """Operators outside the delegate."""
         return _undelegated(self.interpreter)
 
+    def nodes(self) -> int | None:
+        """All operators of the main graph."""
+        return _nodes(self.interpreter)
+
 
 def _undelegated(interpreter: Any) -> list[dict[str, str]]:
     """It lists replaced operators too; they are found by walking back from what replaced them."""
@@ -111,15 +177,25 @@ def _undelegated(interpreter: Any) -> list[dict[str, str]]:
             if index is not None and index not in inside:
                 inside.add(index)
                 todo += [tensor for tensor in operators[index]["inputs"] if tensor not in borders]
-    names = {item["index"]: item["name"] for item in interpreter.get_tensor_details()}
+    names = _names(interpreter)
     return [
-        {
-            "operator": item["op_name"],
-            "name": names.get(item["outputs"][0], "") if len(item["outputs"]) else "",
-        }
+        {"operator": item["op_name"], "name": names[item["index"]], "node": f"0:{item['index']}"}
         for index, item in enumerate(operators)
         if index not in inside
     ]
+
+
+def _nodes(interpreter: Any) -> int:
+    return sum(item["op_name"] != _DELEGATE for item in interpreter._get_ops_details())
+
+
+def _names(interpreter: Any) -> dict[int, str]:
+    """What each operator is called: its first output."""
+    tensors = {item["index"]: item["name"] for item in interpreter.get_tensor_details()}
+    return {
+        item["index"]: tensors.get(item["outputs"][0], "") if len(item["outputs"]) else ""
+        for item in interpreter._get_ops_details()
+    }
 
 
 def _in_file_order(named: Mapping[str, Any], in_file: list[Any]) -> list[Tensor]:

@@ -18,12 +18,12 @@ from edgekit import registry
 from edgekit.cli import State, cli
 from edgekit.errors import MissingDependencyError, UsageError
 from edgekit.options import SourceOptions
-from edgekit.profile import profile
+from edgekit.profile import Measuring, profile
 from edgekit.types import Measurement, Profile, Report, from_json, to_json
 from profiles.devices._session import AgentSession
 
 MODELS = Path(__file__).parents[1] / "profiles" / "models"
-BUDGET_S = 0.4
+QUICK = Measuring(budget_s=0.4)
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ def figures(item: Profile) -> Mapping[str, Measurement]:
 
 def test_three_runtimes_against_a_reference(pictures: str) -> None:
     files = [MODELS / name for name in ("tiny.tflite", "tiny.onnx", "tiny.pte")]
-    report = profile(files, reference=MODELS / "tiny.onnx", data=pictures, budget_s=BUDGET_S)
+    report = profile(files, reference=MODELS / "tiny.onnx", data=pictures, measuring=QUICK)
     assert not report.failures
     assert [item.path for item in report.profiles] == [str(file) for file in files]
     assert [item.runtime.rpartition(" ")[0] for item in report.profiles] == [
@@ -78,7 +78,7 @@ def test_three_runtimes_against_a_reference(pictures: str) -> None:
         assert found["size_bytes"].value == Path(item.path).stat().st_size
         for name in ("load_ns", "first_run_ns", "latency_p50_ns", "latency_p90_ns", "peak_memory_bytes"):
             assert (found[name].value or 0) > 0, name
-        assert found["latency_p50_ns"].samples == len(item.latency_ns)
+        assert found["latency_p50_ns"].samples == sum(len(turn.ns) for turn in item.turns)
         assert found["accuracy"].samples == 40
         assert found["accuracy"].value == found["reference_accuracy"].value
         assert [one.output for one in item.drift] == ["scores"]
@@ -93,7 +93,7 @@ def test_three_runtimes_against_a_reference(pictures: str) -> None:
 
 
 def test_random_inputs_are_said(tmp_path: Path) -> None:
-    report = profile([MODELS / "tiny.onnx"], budget_s=BUDGET_S)
+    report = profile([MODELS / "tiny.onnx"], measuring=QUICK)
     found = figures(report.profiles[0])
     assert any("random samples" in note for note in report.notes)
     assert found["drift_sqnr_db"].unavailable == "no reference was given"
@@ -105,7 +105,7 @@ def test_what_fails_fails_alone(tmp_path: Path) -> None:
     damaged.write_bytes((MODELS / "tiny.tflite").read_bytes()[:2000])
     source.write_bytes(b"\x80\x02}q\x00.")
     junk.write_bytes(b"\xff" * 100)
-    report = profile([damaged, source, junk, MODELS / "tiny.onnx"], budget_s=BUDGET_S)
+    report = profile([damaged, source, junk, MODELS / "tiny.onnx"], measuring=QUICK)
     assert [Path(item.path).name for item in report.profiles] == ["tiny.onnx"]
     assert [(Path(item.what).name, item.exit_code) for item in report.failures] == [
         ("damaged.tflite", 6),
@@ -128,7 +128,7 @@ def test_an_agent_killed_while_it_is_timed(victim: int, monkeypatch: pytest.Monk
         return original(self, discard, count)
 
     monkeypatch.setattr(AgentSession, "time", time_and_kill)
-    report = profile([MODELS / "tiny.onnx", MODELS / "tiny.tflite"], budget_s=BUDGET_S)
+    report = profile([MODELS / "tiny.onnx", MODELS / "tiny.tflite"], measuring=QUICK)
     assert len(report.profiles) == len(report.failures) == 1
     assert report.failures[0].error == "MeasurementError"
     assert "was killed by SIGKILL, in timed runs" in report.failures[0].message
@@ -136,22 +136,22 @@ def test_an_agent_killed_while_it_is_timed(victim: int, monkeypatch: pytest.Monk
 
 
 def test_data_that_fits_one_file_only(pictures: str) -> None:
-    report = profile([MODELS / "tiny.onnx", MODELS / "sum.onnx"], data=pictures, budget_s=BUDGET_S)
+    report = profile([MODELS / "tiny.onnx", MODELS / "sum.onnx"], data=pictures, measuring=QUICK)
     assert [Path(item.path).name for item in report.profiles] == ["tiny.onnx"]
     assert report.failures[0].exit_code == 2
     assert "a: float32[?,3], b: int64[?,3]" in report.failures[0].message
 
 
 def test_sizes_that_a_file_leaves_open() -> None:
-    refused = profile([MODELS / "open.onnx"], budget_s=BUDGET_S).failures[0]
+    refused = profile([MODELS / "open.onnx"], measuring=QUICK).failures[0]
     assert "x: float32[?,?]" in refused.message
     assert "--input x=1,1" in refused.hint
     options = SourceOptions(inputs=("x=2,50",))
-    assert profile([MODELS / "open.onnx"], options=options, budget_s=BUDGET_S).profiles
+    assert profile([MODELS / "open.onnx"], options=options, measuring=QUICK).profiles
 
 
 def test_outputs_that_are_not_numbers_are_a_finding(pictures: str) -> None:
-    report = profile([MODELS / "dead.onnx"], reference=MODELS / "tiny.onnx", data=pictures, budget_s=BUDGET_S)
+    report = profile([MODELS / "dead.onnx"], reference=MODELS / "tiny.onnx", data=pictures, measuring=QUICK)
     item = report.profiles[0]
     assert "160 of 160 values are not finite" in item.drift[0].finding
     assert any("not finite" in note for note in item.notes)
@@ -163,7 +163,7 @@ def test_a_reference_that_proves_nothing(tmp_path: Path) -> None:
     same = tmp_path / "same.npz"
     np.savez(same, image=np.ones((5, 1, 8, 8), np.float32))
     model = MODELS / "tiny.onnx"
-    report = profile([model], reference=model, data=str(same), budget_s=BUDGET_S)
+    report = profile([model], reference=model, data=str(same), measuring=QUICK)
     assert any("Output scores of the reference is the same for all samples" in note for note in report.notes)
 
 

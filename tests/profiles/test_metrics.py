@@ -172,7 +172,8 @@ def test_preempted_runs_are_counted_by_evidence() -> None:
     ],
 )
 def test_memory(base: dict[str, Any], last: int | None, expected: tuple[Any, ...]) -> None:
-    raw = {"start": {"memory": base}, "first": {"memory": {"rss_bytes": 120, "peak_bytes": last}}}
+    last_reading = {"rss_bytes": 120, "peak_bytes": last, "code_bytes": 0}
+    raw = {"start": {"memory": {**base, "code_bytes": 0}}, "first": {"memory": last_reading}}
     found = measure("memory", raw=raw)["peak_memory_bytes"]
     assert (found.value, found.low, found.high) == expected
     assert bool(found.spread) == (found.low is not None)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -34,6 +36,9 @@ class Fake:
         self.clock.now_ns += (discard + count) * self.run_ns
         return {"ns": [self.run_ns] * count, "switches": [0] * count, "run_delay_ns": None}
 
+    def sentinel(self) -> Mapping[str, Any]:
+        return {"sentinel_ns": [90_000, 80_000, 85_000]}
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
@@ -56,7 +61,37 @@ def test_every_round_has_every_file_once_in_changing_order(clock: Clock) -> None
     names = [name for name, _, _ in calls][-3 * turns :]
     in_rounds = [tuple(names[index : index + 3]) for index in range(0, len(names), 3)]
     assert all(sorted(one) == ["a", "b", "c"] for one in in_rounds)
-    assert len(set(in_rounds)) > 3
+    assert len(set(in_rounds)) == 6
+    assert [turn["round"] for turn in timings[0].turns] == list(range(turns))
+    assert {turn["sentinel_ns"] for turn in timings[0].turns} == {85_000}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+def test_places_and_predecessors_are_balanced(count: int) -> None:
+    rows = list(itertools.islice(rounds.orders(count, 0), count * (2 if count % 2 else 1)))
+    assert all(sorted(row) == list(range(count)) for row in rows)
+    for place in range(count):
+        assert len(set(Counter(row[place] for row in rows).values())) == 1
+    pairs = Counter(pair for row in rows for pair in itertools.pairwise(row))
+    assert len(pairs) == count * (count - 1)
+    assert len(set(pairs.values())) <= 1
+
+
+def test_a_comparison_stops_when_it_is_told_to_or_has_spent_its_time(clock: Clock) -> None:
+    seen: list[int] = []
+
+    def enough(timings: Sequence[rounds.Timing]) -> bool:
+        seen.append(len(timings[0].turns))
+        return len(seen) == 3
+
+    sessions = [cast(Session, Fake(name, 1_000_000, clock, [])) for name in "ab"]
+    done: list[float] = []
+    timings = rounds.measure(sessions, budget_s=100.0, seed=0, on_progress=done.append, enough=enough)
+    assert seen == [30, 40, 50]
+    assert [len(timing.turns) for timing in timings] == [50, 50]
+    assert done == sorted(done)
+    timings = rounds.measure(sessions, budget_s=5.0, seed=0, on_progress=done.append, enough=lambda _: False)
+    assert len(timings[0].turns) > 100
 
 
 def test_the_order_repeats_with_its_seed(clock: Clock) -> None:

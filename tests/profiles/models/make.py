@@ -5,11 +5,13 @@ bare.pte                            the same, without names
 sum.onnx                            ``a`` and ``b`` [N,3], one float and one int64, to ``total`` [N,3]
 open.onnx                           ``x`` [N,C] to ``y`` [N,C]: both sizes are open
 dead.onnx                           ``image`` [1,1,8,8] to ``scores`` [1,4] that are NaN
+activation.pte                      the large activation of benchmarks/_memory_models.py
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +117,10 @@ def main() -> None:
     make_onnx(network)
     make_tflite(network, image)
     make_executorch(torch.export.export(network, (image,)))
+    sys.path.append(str(HERE.parents[2] / "benchmarks"))
+    from _memory_models import executorch_activation
+
+    executorch_activation(HERE / "activation.pte")
 
 
 if __name__ == "__main__":

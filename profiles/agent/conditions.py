@@ -1,0 +1,165 @@
+"""The state of the machine, and a fixed computation that shows when it has slowed down.
+
+Everything is read as the kernel says it, from ``/proc`` and ``/sys``; what a machine does not have is named with the
+reason. Linux and Android.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+SENTINEL_REPEATS = 5
+_SENTINEL_SIZE = 176
+"""Of its square matrices: 11 million operations, about 100 us on a desktop's core."""
+
+_PROC = Path("/proc")
+_CPU = Path("/sys/devices/system/cpu")
+_HWMON = Path("/sys/class/hwmon")
+_THERMAL = Path("/sys/class/thermal")
+
+_MODEL_KEYS = ("model name", "Model", "Hardware", "cpu model", "uarch", "cpu")
+"""Lines of /proc/cpuinfo that name the processor, on the architectures that have one each."""
+
+_EMULATED = ("ARMv8 Processor rev 0 (v8l)", "QEMU TCG", "QEMU Virtual CPU")
+
+
+def read() -> dict[str, Any]:
+    """The state now: the fields of :class:`edgekit.conditions.Conditions` that a machine itself knows."""
+    found: dict[str, Any] = {"time_s": time.time(), "emulated": is_emulated(cpu())}
+    missing: dict[str, str] = {}
+    readers: dict[str, tuple[Callable[[], Any], str]] = {
+        "load_average": (lambda: os.getloadavg()[0], "this system reports no load average"),
+        "cpu_pressure": (_pressure, "there is no /proc/pressure/cpu: the kernel was built or started without PSI"),
+        "cpu_ticks": (_ticks, "there is no /proc/stat"),
+        "governor": (_governors, "no cpufreq: the kernel does not manage the frequency, as in most virtual machines"),
+        "frequency_khz": (_frequencies, "no cpufreq: the kernel does not know the frequency"),
+        "temperature_celsius": (_temperatures, "there is no sensor in /sys/class/thermal or /sys/class/hwmon"),
+        "affinity": (_affinity, "this system does not bind processes to CPUs"),
+    }
+    for name, (reader, reason) in readers.items():
+        try:
+            found[name] = reader()
+        except OSError as error:
+            found[name], reason = None, f"{reason} ({error.strerror or error})"
+        if not found[name] and found[name] != 0:
+            found[name], missing[name] = None, reason
+    found["unavailable"] = missing
+    return found
+
+
+def cpu() -> str:
+    """The processor's name, as the kernel has it."""
+    try:
+        lines = (_PROC / "cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []  # no Linux
+    named: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        named.setdefault(key.strip(), value.strip())
+    return next((named[key] for key in _MODEL_KEYS if named.get(key)), platform.processor() or platform.machine())
+
+
+def is_emulated(name: str) -> bool:
+    """Whether a processor of this name is software, whose times mean nothing."""
+    return any(known in name for known in _EMULATED)
+
+
+def _pressure() -> dict[str, float]:
+    """PSI (Documentation/accounting/psi.rst): ``some``, the time in which a task waited for a CPU."""
+    words = (_PROC / "pressure" / "cpu").read_text().splitlines()[0].split()
+    values = dict(word.split("=") for word in words[1:])
+    return {"average_10s_ratio": float(values["avg10"]) / 100, "total_us": int(values["total"])}
+
+
+def _ticks() -> dict[str, int]:
+    """Of all CPUs since the machine started (proc_stat(5)): all of it, and what a hypervisor gave to others."""
+    fields = [int(word) for word in (_PROC / "stat").read_text().splitlines()[0].split()[1:9]]
+    return {"total": sum(fields), "steal": fields[7]}
+
+
+def _governors() -> dict[str, str]:
+    return dict(_of_cpus("cpufreq/scaling_governor"))
+
+
+def _frequencies() -> dict[str, int]:
+    return {name: int(text) for name, text in _of_cpus("cpufreq/scaling_cur_freq")}
+
+
+def _of_cpus(file: str) -> Iterator[tuple[str, str]]:
+    """Number of each CPU that has such a file, as text, and what is in it."""
+    for place in sorted(_CPU.glob("cpu[0-9]*"), key=lambda place: int(place.name[3:])):
+        try:
+            text = (place / file).read_text().strip()
+        except OSError:
+            continue  # this CPU is off line, or the kernel keeps no such record of it
+        yield place.name[3:], text
+
+
+def _temperatures() -> dict[str, float]:
+    """Degrees by sensor: of thermal zones, which name themselves, and of hwmon, by chip and number."""
+    found = {}
+    for zone in sorted(_THERMAL.glob("thermal_zone*")):
+        name, value = _text(zone / "type"), _text(zone / "temp")
+        if value:
+            found[f"{zone.name} {name}".strip()] = int(value) / 1000
+    for sensor in sorted(_HWMON.glob("hwmon*/temp*_input")):
+        value = _text(sensor)
+        if value:
+            found[f"{_text(sensor.parent / 'name')} {sensor.name[: -len('_input')]}"] = int(value) / 1000
+    return found
+
+
+def _text(file: Path) -> str:
+    """What a file says; empty where it cannot be read, as sensors that are asleep cannot."""
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _affinity() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def bind(cpus: list[int]) -> None:
+    """Keep this process, and the threads that it will start, on some CPUs.
+
+    Raises:
+        OSError: The system does not do that, or has none of these.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        raise OSError("this system does not bind processes to CPUs")
+    os.sched_setaffinity(0, cpus)
+
+
+class Sentinel:
+    """A product of two matrices in float32, on one thread as long as ``OPENBLAS_NUM_THREADS`` is 1.
+
+    The same work each time: where it takes longer than it did, the processor is slower than it was.
+    """
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        # What the numbers are does not matter, as long as none is denormal, nan or inf.
+        shape = (_SENTINEL_SIZE, _SENTINEL_SIZE)
+        self.matrix = np.linspace(-1, 1, _SENTINEL_SIZE * _SENTINEL_SIZE, dtype=np.float32).reshape(shape)
+        self.product = np.empty(shape, np.float32)
+        np.matmul(self.matrix, self.matrix, out=self.product)
+
+    def run(self) -> list[int]:
+        """Nanoseconds of each of some repeats, after one that brings the matrices into the cache."""
+        import numpy as np
+
+        found = []
+        for _ in range(SENTINEL_REPEATS + 1):
+            before = time.perf_counter_ns()
+            np.matmul(self.matrix, self.matrix, out=self.product)
+            found.append(time.perf_counter_ns() - before)
+        return found[1:]

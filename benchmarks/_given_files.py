@@ -21,7 +21,8 @@ from _shared_data import (
 from edgekit import registry
 
 _FROM_TENSORFLOW = ("tflite", "onnx")
-_LARGEST_CALIBRATION = 300
+_LARGEST_CALIBRATION = 512
+"""As many as edgekit draws by default."""
 
 
 def cases(shared: Path, scratch: Path) -> list[Case]:

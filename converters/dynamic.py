@@ -10,7 +10,7 @@ import numpy as np
 
 from converters.opening import Run
 from edgekit import feeds as folders
-from edgekit.errors import ConversionError, UsageError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.feeds import Array, Feeds
 from edgekit.requests import LoadRequest
 from edgekit.types import Signature, TensorSpec
@@ -77,7 +77,7 @@ def write_sizes(request: LoadRequest, signature: Signature, chosen: Feeds, run: 
 
     Raises:
         UsageError: A word names no axis.
-        ConversionError: The source itself does not take another size.
+        UnsupportedError: The source itself does not take another size.
     """
     found = axes(request, signature)
     if not found:
@@ -91,7 +91,7 @@ def write_sizes(request: LoadRequest, signature: Signature, chosen: Feeds, run: 
                 results = run(sample)
             except Exception as error:
                 sizes = "; ".join(f"{name} {list(array.shape)}" for name, array in sample.items())
-                raise ConversionError(
+                raise UnsupportedError(
                     f"{request.path}: --dynamic {' '.join(request.dynamic)}: the source itself fails with {sizes}: "
                     f"{error}",
                     hint="Leave --dynamic out, or name axes that the model leaves open.",

@@ -14,12 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from converters import work
 from converters.layers import MOVES, Layer
+from converters.work import OperatorWork, StoredTensor
 from edgekit.errors import ConversionError
 from edgekit.types import FloatOperator, Signature
 
 # What following an offset that leads astray, or taking bytes for text or sizes, ends in.
 _DAMAGE = (struct.error, IndexError, ValueError, TypeError, AttributeError, KeyError, ArithmeticError)
+
+_NOT_MOVED = "counted in converted files alone"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class OperatorFacts:
         macs: Multiply-accumulates of one run; ``None`` when they cannot be derived.
         macs_unknown: The reason why not.
         delegated: Whether an accelerated backend runs it, in formats where the file itself says so.
+        node: What the runtime calls it, as in :class:`converters.work.OperatorWork`.
+        weights_bytes: Of the stored tensors that it reads.
+        moved_bytes: As :mod:`converters.work` defines them; ``None`` when they cannot be derived, as ``macs_unknown``
+            says.
     """
 
     operator: str
@@ -45,6 +53,9 @@ class OperatorFacts:
     macs: int | None = 0
     macs_unknown: str = ""
     delegated: bool = True
+    node: str = ""
+    weights_bytes: int = 0
+    moved_bytes: int | None = None
 
     @property
     def scheme(self) -> str:
@@ -70,6 +81,11 @@ class Contents:
         weights_bytes_by_dtype: Bytes of all stored constants, each counted once.
         uncounted: Types of operators whose multiply-accumulates no formula here covers.
         assumption: What the multiply-accumulates take for granted, such as a batch of 1.
+        stored: All stored tensors, each once.
+        counted_shapes: Sizes of the inputs that multiply-accumulates are counted for, by name; empty where unknown.
+        not_counted: Why nothing is counted at all: the file cannot be had at the sizes asked for.
+        beside: Names of files beside it that belong to it.
+        counts_moved: Whether the bytes that operators move are counted in this format.
     """
 
     operators: Sequence[OperatorFacts]
@@ -77,6 +93,11 @@ class Contents:
     weights_bytes_by_dtype: Mapping[str, int]
     uncounted: Iterable[str] = ()
     assumption: str = ""
+    stored: Sequence[StoredTensor] = ()
+    counted_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    not_counted: str = ""
+    beside: Sequence[str] = ()
+    counts_moved: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,6 +131,15 @@ class ModelFacts:
         metadata: Further text in the file.
         notes: What a user should know, a sentence each.
         layers: What ``--exclude`` and recipes can name, in execution order; empty where that is not known.
+        weights_bytes_by_operator: Type of operator to bytes of the stored constants that it is the first to read.
+        largest_tensors: The ten largest stored constants.
+        uncounted: Types of operators with multiply-accumulates that ``macs`` leaves out, to count: it is a lower bound.
+        counted_shapes: Sizes of the inputs that ``macs`` and ``moved_bytes`` are for, by name; empty where unknown.
+        moved_bytes: Of one run, as :mod:`converters.work` defines them; ``None`` when they cannot be derived.
+        moved_note: Why they cannot.
+        arithmetic_intensity: ``2 · macs / moved_bytes`` in operations per byte, or ``None``.
+        beside: Names of files beside it that belong to it, such as ONNX's external weights.
+        work: One row for each operator, in execution order; empty for sources.
     """
 
     format: str
@@ -129,6 +159,15 @@ class ModelFacts:
     metadata: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     layers: tuple[LayerFacts, ...] = ()
+    weights_bytes_by_operator: Mapping[str, int] = field(default_factory=dict)
+    largest_tensors: tuple[StoredTensor, ...] = ()
+    uncounted: Mapping[str, int] = field(default_factory=dict)
+    counted_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    moved_bytes: int | None = None
+    moved_note: str = _NOT_MOVED
+    arithmetic_intensity: float | None = None
+    beside: tuple[str, ...] = ()
+    work: tuple[OperatorWork, ...] = ()
 
 
 def layer_facts(layers: Iterable[Layer]) -> tuple[LayerFacts, ...]:
@@ -151,6 +190,7 @@ def assemble(
     operators = contents.operators
     integer = [item for item in operators if item.computes == "integer"]
     macs, macs_note = _macs(contents)
+    moved, moved_note = _moved(contents)
     return ModelFacts(
         format=format,
         kind=kind,
@@ -168,6 +208,14 @@ def assemble(
         producer=producer,
         metadata=dict(metadata or {}),
         notes=tuple(notes),
+        uncounted=_counts(contents.uncounted),
+        counted_shapes=dict(contents.counted_shapes),
+        moved_bytes=moved,
+        moved_note=moved_note,
+        arithmetic_intensity=work.arithmetic_intensity(macs, moved),
+        beside=tuple(contents.beside),
+        work=tuple(_work(index, item, contents) for index, item in enumerate(operators)),
+        **work.stored(contents.stored),
     )
 
 
@@ -216,13 +264,43 @@ def _schemes(operators: Sequence[OperatorFacts]) -> str:
 
 def _macs(contents: Contents) -> tuple[int | None, str]:
     uncounted = Counter(contents.uncounted)
+    if contents.not_counted:
+        return None, contents.not_counted
     notes = [contents.assumption] if contents.assumption else []
     if uncounted:
         listed = ", ".join(f"{name} ({count})" for name, count in uncounted.most_common())
         notes.append(f"not counted: {listed}")
-    total = 0
-    for item in contents.operators:
-        if item.macs is None:
-            return None, f"{item.operator} {item.name}: {item.macs_unknown}"
-        total += item.macs
-    return total, "; ".join(notes)
+    unknown = next((item for item in contents.operators if item.macs is None), None)
+    if unknown is not None:
+        return None, _why_unknown(unknown)
+    return work.total(item.macs for item in contents.operators), "; ".join(notes)
+
+
+def _moved(contents: Contents) -> tuple[int | None, str]:
+    if not contents.counts_moved:
+        return None, _NOT_MOVED
+    if contents.not_counted:
+        return None, contents.not_counted
+    unknown = [item for item in contents.operators if item.moved_bytes is None]
+    if unknown:
+        return None, _why_unknown(unknown[0])
+    return work.total(item.moved_bytes for item in contents.operators), contents.assumption
+
+
+def _why_unknown(item: OperatorFacts) -> str:
+    return f"{item.operator} {item.name}: {item.macs_unknown}"
+
+
+def _work(index: int, item: OperatorFacts, contents: Contents) -> OperatorWork:
+    return OperatorWork(
+        index=index,
+        operator=item.operator,
+        name=item.name,
+        node=item.node or item.name,
+        macs=None if contents.not_counted else item.macs,
+        weights_bytes=item.weights_bytes,
+        moved_bytes=None if contents.not_counted else item.moved_bytes,
+        computes=item.computes,
+        activations=item.activations,
+        delegated=item.delegated,
+    )

@@ -77,7 +77,8 @@ def plan(source: Node, target: Node, steps: Iterable[Step]) -> list[Edge] | None
         steps: All steps known.
 
     Returns:
-        Edges in order, empty when there is nothing to do; ``None`` when no way exists.
+        Edges in order, empty when there is nothing to do; ``None`` when no way exists. No way comes back to a form
+        that it has left: a quantized file is not made float through another format.
     """
     leaving: dict[Node, list[Edge]] = {}
     for edge in edges(steps):
@@ -89,7 +90,11 @@ def plan(source: Node, target: Node, steps: Iterable[Step]) -> list[Edge] | None
         if node == target:
             return ways[node]
         for edge in leaving.get(node, ()):
-            if edge.target not in ways:
+            if edge.target not in ways and not _returns(ways[node], edge):
                 ways[edge.target] = [*ways[node], edge]
                 todo.append(edge.target)
     return None
+
+
+def _returns(way: list[Edge], edge: Edge) -> bool:
+    return edge.step.source != edge.step.target and any(edge.target.form == before.source.form for before in way)

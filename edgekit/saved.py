@@ -38,8 +38,8 @@ def load(path: Path) -> Report:
     hint = "Save one with: edgekit profile FILE... --json > run.json"
     try:
         content = json.loads(existing_file(path).read_text())
-        found = content["schema_version"] if isinstance(content, dict) else None
-    except (ValueError, KeyError, UnicodeDecodeError):
+        found = content["schema_version"]
+    except (ValueError, KeyError, TypeError):
         raise UsageError(f"{path} is no saved run.", hint=hint) from None
     if found != SCHEMA_VERSION:
         raise UsageError(f"{path} has schema version {found}, not {SCHEMA_VERSION}.", hint=hint)

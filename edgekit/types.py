@@ -314,7 +314,7 @@ class OperatorTime:
             calling one takes beside the operators in it.
         name: Of this one; empty where the runtime does not say.
         delegate: The delegate or execution provider that ran it; empty outside of any.
-        time_ns: In one run, all its calls together; mean of the faster half of the profiled runs.
+        time_ns: In one run, all its calls together; mean of the fastest quarter of the profiled runs.
         share: Of the time of all operators.
         count: How often it ran in one run; of a type, over all its operators.
         node: The operator's ``node`` in what ``inspect`` says about the file; empty where that is not known.

@@ -20,6 +20,13 @@ _MOVES = frozenset(
     to_copy transpose_copy tril triu unbind_copy unfold_copy unsqueeze_copy view_copy where zeros
     """.split()
 )
+# A view of the planned memory: nothing is copied.
+_VIEWS = ("et_view",)
+# Rows, slices or single elements of the first operand that moves.
+_PICKS = frozenset(
+    "embedding gather index index_select narrow_copy select_copy slice_copy unbind_copy unfold_copy".split()
+)
+_LISTS = ("TensorList", "OptionalTensorList")
 _CONVERTS = ("quantize", "dequantize", "choose_qparams")
 # Namespaces whose operators all have a formula below, or none to count.
 _COUNTED = ("aten", "dim_order_ops", "quantized_decomposed", "executorch_prim", "et_copy")
@@ -42,7 +49,31 @@ def operator_facts(call: Call) -> OperatorFacts:
         activations=activations,
         macs=_macs(call),
         delegated=False,
+        weights_bytes=weights_bytes(call),
+        moved_bytes=_moved(call),
     )
+
+
+def weights_bytes(call: Call) -> int:
+    """Bytes of the stored tensors that a kernel reads, each once."""
+    found = [item for item in map(tensor, call.arguments) if item is not None and item.constant]
+    return sum({item.constant: item.stored_bytes for item in found}.values())
+
+
+def _moved(call: Call) -> int:
+    """Bytes of weights, inputs and outputs; what counts is defined in :mod:`converters.work`.
+
+    An output is named twice in the arguments, and is one value. Lists of tensors are what is joined or split: as much
+    as the tensor that is not in the list.
+    """
+    base = _base(call)
+    if base in _VIEWS or call.operator.startswith("executorch_prim"):
+        return 0
+    values = {id(value): value for value in call.arguments if value is not None}.values()
+    found = [item for item in map(tensor, values) if item is not None and item.sizes and not item.constant]
+    if base in _PICKS or any(value.label in _LISTS for value in values):
+        return 2 * max((item.stored_bytes for item in found[-1:]), default=0)
+    return weights_bytes(call) + sum(item.stored_bytes for item in found)
 
 
 def is_uncounted(call: Call) -> bool:

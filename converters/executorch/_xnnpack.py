@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
 from converters.executorch._flatbuffer import Schema, Table
 from converters.executorch._program import load_schema
 from converters.facts import OperatorFacts
+from converters.work import bits_of
 
 DELEGATE = "XnnpackBackend"
 _HEADER_MAGIC = b"XH00"
@@ -22,6 +23,10 @@ _DTYPES = {
 }  # fmt: skip
 _DYNAMIC = ("qdint8", "qpint8")
 _MOVES = ("Convert", "Copy", "StaticConstantPad", "StaticReshape", "StaticSlice", "StaticTranspose")
+_VIEWS = ("StaticReshape",)
+_PICKS = ("StaticSlice",)
+_CONCATENATE = "XNNConcatenate"
+_FOUR_BITS = ("qcint4", "qbint4")
 _SCALE_DTYPES = {2: "bfloat16", 4: "float32"}
 
 
@@ -39,6 +44,11 @@ class _Value:
     def elements(self) -> int:
         return math.prod(self.dims)
 
+    @property
+    def size_bytes(self) -> int:
+        """Of its content, packed where its elements are half a byte."""
+        return math.ceil(self.elements * (4 if self.kind in _FOUR_BITS else bits_of(self.dtype)) / 8)
+
 
 @dataclass(frozen=True)
 class Weight:
@@ -49,12 +59,18 @@ class Weight:
         dtype: NumPy name.
         elements: Their number; 0 for quantization parameters.
         stored_bytes: Size of its content.
+        shape: Of it; that of its weights, for quantization parameters.
+        operator: Type of the operator that reads it; empty when none does.
+        name: For a reader; the key says nothing where it is a hash of the content.
     """
 
     key: str
     dtype: str
     elements: int
     stored_bytes: int
+    shape: tuple[int, ...] = ()
+    operator: str = ""
+    name: str = ""
 
 
 class Graph:
@@ -73,30 +89,41 @@ class Graph:
         self.name = name
         self.values: dict[int, _Value] = {}
         self.weights: list[Weight] = []
+        self.readers: dict[str, tuple[str, str]] = {}  # type and name of the first operator, by key of what it reads
+        self.stored: dict[int, list[Weight]] = {}  # of each value, with its scales
         for entry in self.graph.tables("xvalues"):
             self._add(entry.needed("xvalue_union"))
         nodes = enumerate(self.graph.tables("xnodes"))
         self.operators = [self._operator(node.needed("xnode_union"), number) for number, node in nodes]
+        self.weights = [self._with_reader(weight) for weight in self.weights]
 
     def _add(self, entry: Table) -> None:
         value = entry
+        found: list[Weight] = []
         if entry.name == "XNNQuantizedTensorValue":
             value = entry.needed("tensor_value")
-            self._add_scales(entry.table("quant_params"))
-        kind = value.choice("datatype").removeprefix("xnn_datatype_")
-        found = _Value(kind, value.integers("dims"), value.integer("constant_buffer_idx"))
-        self.values[value.integer("id_out")] = found
-        if found.constant:
-            key, stored = self._stored(found.constant)
-            self.weights.append(Weight(key, found.dtype, found.elements, stored))
+            found += self._scales(entry.table("quant_params"))
+        kind, index = value.choice("datatype").removeprefix("xnn_datatype_"), value.integer("id_out")
+        added = _Value(kind, value.integers("dims"), value.integer("constant_buffer_idx"))
+        self.values[index] = added
+        if added.constant:
+            key, stored = self._stored(added.constant)
+            found.append(Weight(key, added.dtype, added.elements, stored, added.dims))
+        self.stored[index] = found
+        self.weights += found
 
-    def _add_scales(self, quantization: Table | None) -> None:
+    def _scales(self, quantization: Table | None) -> list[Weight]:
         if quantization is None or "scale_buffer_idx" not in quantization.schema.tables[quantization.name]:
-            return
+            return []
         index, count = quantization.integer("scale_buffer_idx"), quantization.integer("num_scales")
-        if index:
-            key, stored = self._stored(index)
-            self.weights.append(Weight(key, _SCALE_DTYPES[stored // count], 0, stored))
+        if not index:
+            return []
+        key, stored = self._stored(index)
+        return [Weight(key, _SCALE_DTYPES[stored // count], 0, stored, (count,))]
+
+    def _with_reader(self, weight: Weight) -> Weight:
+        operator, name = self.readers.get(weight.key, ("", weight.key))
+        return replace(weight, operator=operator, name=name)
 
     def _stored(self, index: int) -> tuple[str, int]:
         entry = self.graph.tables("constant_data")[index]
@@ -105,12 +132,17 @@ class Graph:
 
     def _operator(self, node: Table, number: int) -> OperatorFacts:
         kind = node.label.removeprefix("XNN")
-        operands = [self.values[index] for index in _operands(node) if index in self.values]
+        indices = [index for index in dict.fromkeys(_operands(node)) if index in self.values]
+        operands = [self.values[index] for index in indices]
         outputs = [self.values[node.integer(name)] for name in _names(node) if name.startswith("output")]
         stored = [value for value in operands if value.constant]
         weights = max(stored, key=lambda value: value.elements, default=None)
         data = [value for value in operands if not value.constant] + outputs
         computes, activations = _numbers(kind, data)
+        read = {weight.key: weight for index in indices for weight in self.stored[index]}
+        for key in read:
+            self.readers.setdefault(key, (f"xnnpack::{kind}", f"{self.name}, node {number}"))
+        weights_bytes = sum(weight.stored_bytes for weight in read.values())
         return OperatorFacts(
             operator=f"xnnpack::{kind}",
             name=f"{self.name}, node {number}",
@@ -118,6 +150,8 @@ class Graph:
             weights=weights.dtype if weights and computes != "none" else "",
             activations=activations,
             macs=self._macs(kind, node, outputs[0]),
+            weights_bytes=weights_bytes,
+            moved_bytes=weights_bytes + _moved(kind, data, outputs),
         )
 
     def _macs(self, kind: str, node: Table, output: _Value) -> int:
@@ -153,7 +187,21 @@ def _names(node: Table) -> Iterator[str]:
 
 
 def _operands(node: Table) -> Iterator[int]:
-    return (node.integer(name) for name in _names(node) if not name.startswith("output") and node.has(name))
+    """Values that a node reads; the number 0 is a value like others, and is not stored."""
+    names = [name for name in _names(node) if not name.startswith("output")]
+    if node.label.startswith(_CONCATENATE):
+        # One table serves all counts; of the numbers behind those that are meant, some files say nothing.
+        names = [f"input{place}_id" for place in range(1, 1 + int(node.label.removeprefix(_CONCATENATE)))]
+    return (node.integer(name) for name in names)
+
+
+def _moved(kind: str, data: list[_Value], outputs: list[_Value]) -> int:
+    """Bytes of what is not stored; what counts is defined in :mod:`converters.work`."""
+    if kind in _VIEWS:
+        return 0
+    if kind in _PICKS:
+        return 2 * sum(value.size_bytes for value in outputs)
+    return sum(value.size_bytes for value in data)
 
 
 def _window(node: Table) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from converters.executorch import _xnnpack as xnnpack
 from converters.executorch._flatbuffer import Table
 from converters.executorch._program import Program, TensorValue, tensor
 from converters.facts import Contents, OperatorFacts, assemble, float_ones, unchecked_reading
+from converters.work import StoredTensor
+from edgekit.inputs import parse
 from edgekit.types import FloatOperator, Signature, TensorSpec, to_json
 
 SIGNATURE = "edgekit_signature"
@@ -31,8 +34,13 @@ class _Findings:
     external: set[str] = field(default_factory=set)
 
 
-def inspect(path: str) -> dict[str, Any]:
+def inspect(path: str, inputs: Sequence[str] = ()) -> dict[str, Any]:
     """The facts of a ``.pte`` file, as JSON of :class:`converters.facts.ModelFacts`. Runs in a child.
+
+    Args:
+        path: The file.
+        inputs: ``--input`` as typed. A file with open sizes holds their upper bounds alone and does not say what
+            follows from others, so multiply-accumulates of other sizes are not known.
 
     Raises:
         ConversionError: The file is truncated or damaged.
@@ -43,7 +51,7 @@ def inspect(path: str) -> dict[str, Any]:
         forward = program.methods[0]
         signature = _signature(program, forward)
         facts = assemble(
-            _contents(findings, _dynamic_inputs(program, forward)),
+            _contents(program, findings, inputs),
             format="ExecuTorch",
             kind=f"ExecuTorch program, schema version {program.root.integer('version')}",
             signature=signature,
@@ -76,6 +84,8 @@ def _walk(program: Program) -> _Findings:
         for call in program.calls(plan):
             if call.delegate is None:
                 findings.operators.append(kernels.operator_facts(call))
+                for item in map(tensor, call.arguments):
+                    _note_reader(item, call.operator, findings)
                 if kernels.is_uncounted(call):
                     findings.uncounted.append(call.operator)
             else:
@@ -101,17 +111,27 @@ def _enter(program: Program, plan: Table, backend: str, index: int, findings: _F
         findings.weights.setdefault(weight.key, weight)
 
 
+def _note_reader(item: TensorValue | None, operator: str, findings: _Findings) -> None:
+    """The first kernel that reads a stored tensor."""
+    weight = findings.weights.get(item.constant) if item is not None and item.constant else None
+    if weight is not None and not weight.operator:
+        findings.weights[weight.key] = replace(weight, operator=operator)
+
+
 def _keep_constant(item: TensorValue | None, findings: _Findings) -> None:
     if item is None or item.constant is None:
         return
     if item.external:
         findings.external.add(item.constant)
     elements = item.elements if item.dtype.startswith(("float", "bfloat", "int8", "uint8")) else 0
-    weight = xnnpack.Weight(item.constant, item.dtype, elements, item.stored_bytes)
+    weight = xnnpack.Weight(item.constant, item.dtype, elements, item.stored_bytes, item.sizes)
     findings.weights.setdefault(item.constant, weight)
 
 
-def _contents(findings: _Findings, dynamic: list[str]) -> Contents:
+def _contents(program: Program, findings: _Findings, inputs: Sequence[str]) -> Contents:
+    forward = program.methods[0]
+    dynamic = _dynamic_inputs(program, forward)
+    bounds = _bounds(program, forward)
     by_dtype: Counter[str] = Counter()
     for weight in findings.weights.values():
         by_dtype[weight.dtype] += weight.stored_bytes
@@ -123,7 +143,34 @@ def _contents(findings: _Findings, dynamic: list[str]) -> Contents:
         weights_bytes_by_dtype=by_dtype,
         uncounted=findings.uncounted,
         assumption="at the upper bound of its dynamic sizes" if dynamic else "",
+        stored=[*_stored(findings)],
+        counted_shapes=bounds,
+        not_counted=_other_sizes(inputs, bounds) if dynamic else "",
     )
+
+
+def _stored(findings: _Findings) -> Iterator[StoredTensor]:
+    for weight in findings.weights.values():
+        yield StoredTensor(weight.name or weight.key, weight.dtype, weight.shape, weight.stored_bytes, weight.operator)
+    for backend, size in findings.opaque.items():
+        yield StoredTensor(f"content of {backend}", "unknown", (), size, f"delegate:{backend}")
+
+
+def _bounds(program: Program, forward: Table) -> dict[str, tuple[int, ...]]:
+    """Sizes of the inputs in the program, by name; upper bounds of those that are open."""
+    names = [spec.name for spec in _signature(program, forward).inputs]
+    tensors = [tensor(program.value(forward, index)) for index in forward.integers("inputs")]
+    return {name: item.sizes for name, item in zip(names, tensors, strict=False) if item is not None}
+
+
+def _other_sizes(inputs: Sequence[str], bounds: Mapping[str, tuple[int, ...]]) -> str:
+    """Why nothing is counted for the sizes asked for; empty where they are those of the program."""
+    asked = {item.name or next(iter(bounds), ""): item.shape for item in map(parse, inputs)}
+    other = [name for name, shape in asked.items() if shape != bounds.get(name)]
+    if not other:
+        return ""
+    known = ", ".join(f"{name}={','.join(map(str, shape))}" for name, shape in bounds.items())
+    return f"an ExecuTorch file holds the sizes of its upper bound alone ({known}), and not of others"
 
 
 def _signature(program: Program, forward: Table) -> Signature:

@@ -91,7 +91,8 @@ _SLOW_UNDELEGATED = {"aten.convolution.default", "aten.mm.default", "aten.addmm.
 def _undelegated(edge: Any) -> list[Any]:
     """Nodes that run as portable kernels."""
     calls = (node for node in edge.graph.nodes if node.op == "call_function" and hasattr(node.target, "name"))
-    return [node for node in calls if "executorch_call_delegate" not in str(node.target)]
+    names = ("executorch_call_delegate", "aten.sym_")  # sizes that stay open are read by the runtime itself
+    return [node for node in calls if not any(name in str(node.target) for name in names)]
 
 
 def _plain_name(node: Any) -> str:

@@ -66,10 +66,34 @@ def quantize(
         ConversionError: A tensor has no range.
         UsageError: A rule matches nothing, or calibration ranges are needed and not given.
     """
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
+    _quiet()
     exported, wanted = programs.load(source), from_json(Quantization, settings)
     made = _kept(exported, scheme, wanted, ranges) or _quantized(exported, scheme, wanted, ranges)
+    return _written(exported, made, output, scheme, signature, wanted)
+
+
+def lower_quantized(
+    source: str,
+    output: str,
+    scheme: str,
+    signature: dict[str, object],
+    ranges: str | None,
+    settings: dict[str, object],
+) -> StepResult:
+    """Write the ``.pte`` of a program that is in this scheme already; what it computes in float stays float."""
+    _quiet()
+    exported = programs.load(source)
+    return _written(exported, _as_arrived(exported, {}), output, scheme, signature, Quantization())
+
+
+def _quiet() -> None:
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+
+
+def _written(
+    exported: Any, made: _Quantized, output: str, scheme: str, signature: Mapping[str, Any], wanted: Quantization
+) -> StepResult:
     written: Mapping[str, Any] = signature
     if wanted.io == "int8":
         if scheme != "int8":
@@ -91,8 +115,13 @@ def _kept(exported: Any, scheme: str, wanted: Quantization, ranges: str | None) 
     kinds = {(operator.activations, operator.weight_bits) for operator in found if operator.weight_bits}
     if wanted.rules or kinds != {_ARRIVES[scheme]}:
         return None
-    folded = quantized.fold_weights(exported)
     given = ranges_file.needed(ranges, scheme).chosen(wanted.method) if ranges else {}
+    return _as_arrived(exported, given)
+
+
+def _as_arrived(exported: Any, given: Mapping[str, tuple[float, float]]) -> _Quantized:
+    folded = quantized.fold_weights(exported)
+    found = quantized.quantized_operators(folded.module(check_guards=False))
     notes = ["The program arrived quantized, and was kept as it is: neither its weights nor its ranges were changed."]
     module = folded.module(check_guards=False)
     _pt2e.give_each_layer_its_own(module)
@@ -165,5 +194,15 @@ STEPS = (
             "int8-dynamic": ("float32",),
             "int4-weights": ("float32", "int8-dynamic"),
         },
+    ),
+    Step(
+        name="quantized torch.export -> ExecuTorch",
+        source=TORCH_EXPORT,
+        target=PTE,
+        schemes=(("int8", "int8"), ("int8-dynamic", "int8-dynamic")),
+        entry="converters.executorch.quantize:lower_quantized",
+        preload=("torch", "executorch.exir"),
+        packages=("executorch", "torchao"),
+        extra="executorch",
     ),
 )

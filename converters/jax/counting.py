@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from converters.jax import stablehlo
+from converters.work import StoredTensor
 
 _SILENT = frozenset({"stablehlo.return", "stablehlo.constant", "func.return", "func.call", "func.func"})
 
@@ -20,6 +21,7 @@ class Counts:
         operators: Type to count, functions counted where they are called, loops once.
         parameters: Elements of all float constants that hold more than one value.
         weights_bytes: Dtype to bytes of all constants that hold more than one value.
+        stored: Those constants, numbered as they stand in the module.
         macs: Of one run, loops as often as they run; ``None`` when that is not known.
         macs_note: Why not.
     """
@@ -27,6 +29,7 @@ class Counts:
     operators: Counter[str] = field(default_factory=Counter)
     parameters: int = 0
     weights_bytes: Counter[str] = field(default_factory=Counter)
+    stored: list[StoredTensor] = field(default_factory=list)
     macs: int | None = 0
     macs_note: str = ""
 
@@ -48,7 +51,11 @@ def _constants(module: Any, found: Counts) -> None:
         if elements < 2 or value.is_splat:
             continue
         dtype = _dtype(str(kind.element_type))
-        found.weights_bytes[dtype] += elements * max(1, kind.element_type.width // 8)
+        size_bytes = elements * max(1, kind.element_type.width // 8)
+        found.weights_bytes[dtype] += size_bytes
+        reader = next((str(use.owner.name).removeprefix("stablehlo.") for use in operation.results[0].uses), "")
+        name = f"constant {len(found.stored)}"
+        found.stored.append(StoredTensor(name, dtype, tuple(kind.shape), size_bytes, reader))
         if "float" in dtype:
             found.parameters += elements
 

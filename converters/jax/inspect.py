@@ -9,6 +9,7 @@ from converters import user_code
 from converters.facts import ModelFacts
 from converters.jax import counting, stablehlo
 from converters.jax.loading import code_of, open_program
+from converters.work import stored
 from edgekit.requests import LoadRequest
 from edgekit.types import from_json, to_json
 
@@ -38,5 +39,6 @@ def inspect(request: dict[str, Any]) -> dict[str, Any]:
         macs=counts.macs,
         macs_note=counts.macs_note or "convolutions and matrix products",
         notes=opened.notes,
+        **stored(counts.stored),
     )
     return dict(to_json(facts))

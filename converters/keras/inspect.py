@@ -17,6 +17,7 @@ from converters.keras import calling, macs, reading
 from converters.keras.files import Saved
 from converters.keras.loading import check_backend, compiled_function
 from converters.keras.reading import WeightsAloneError
+from converters.work import StoredTensor, stored
 from edgekit.errors import UsageError
 from edgekit.requests import LoadRequest
 from edgekit.types import Signature, from_json, to_json
@@ -79,7 +80,7 @@ def inspect(request: dict[str, Any]) -> dict[str, Any]:
                 for path, layer in layers
                 if type(layer).__name__ not in _MOVES
             ),
-            **_weights([(tuple(item.shape), str(item.dtype)) for item in program.model.weights]),
+            **_weights(_stored_by(program.model, layers)),
         )
     return dict(to_json(facts))
 
@@ -92,7 +93,7 @@ def _of_weights(saved: Saved, error: UsageError) -> ModelFacts:
         macs_note="the file holds no network",
         producer=_producer(saved),
         notes=(error.message, error.hint),
-        **_weights(list(saved.weights.values())),
+        **_weights([_stored(name, *held) for name, held in saved.weights.items()]),
     )
 
 
@@ -100,14 +101,27 @@ def _producer(saved: Saved) -> str:
     return "" if saved.version == "?" else f"Keras {saved.version}"
 
 
-def _weights(tensors: list[tuple[tuple[int, ...], str]]) -> dict[str, Any]:
+def _weights(tensors: list[StoredTensor]) -> dict[str, Any]:
     by_dtype: Counter[str] = Counter()
-    for shape, dtype in tensors:
-        by_dtype[dtype] += math.prod(shape) * _bytes(dtype)
+    for item in tensors:
+        by_dtype[item.dtype] += item.size_bytes
     return {
-        "parameters": sum(math.prod(shape) for shape, _ in tensors),
+        "parameters": sum(math.prod(item.shape) for item in tensors),
         "weights_bytes_by_dtype": dict(by_dtype.most_common()),
+        **stored(tensors),
     }
+
+
+def _stored_by(model: Any, layers: list[tuple[str, Any]]) -> list[StoredTensor]:
+    """The weights of a model, with the class of the layer that holds each."""
+    owners = {id(item): type(layer).__name__ for _, layer in layers for item in layer.weights}
+    return [
+        _stored(str(item.path), tuple(item.shape), str(item.dtype), owners.get(id(item), "")) for item in model.weights
+    ]
+
+
+def _stored(name: str, shape: tuple[int, ...], dtype: str, layer: str = "") -> StoredTensor:
+    return StoredTensor(name, dtype, shape, math.prod(shape) * _bytes(dtype), layer)
 
 
 def _bytes(dtype: str) -> int:

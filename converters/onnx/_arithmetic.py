@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+from converters.onnx import _products
 from converters.onnx._fusion import activations_of, bias_add, is_absorbed
 from converters.onnx._graph import Graph, attribute
 from converters.onnx._stand_ins import DATA_INPUTS
@@ -21,10 +22,11 @@ _MOVES = frozenset(
     SplitToSequence Squeeze Tile Transpose Trilu Unsqueeze Upsample Where
     """.split()
 )
+# Operators with multiply-accumulates that no formula covers.
 _UNCOUNTED = frozenset(
     """
-    Attention DFT DeformConv Einsum GRU GroupQueryAttention If LSTM Loop MultiHeadAttention QAttention RNN
-    STFT Scan
+    BeamSearch DFT DecoderMaskedMultiHeadAttention DecoderMaskedSelfAttention GreedySearch If LongformerAttention Loop
+    MatMulBnb4 MoE PackedAttention PackedMultiHeadAttention QMoE STFT Scan SparseAttention
     """.split()
 )
 _BYTES = ("int8", "uint8")
@@ -35,7 +37,7 @@ _SCALE_OUTPUT = 1  # of DynamicQuantizeLinear
 def numbers_of(node: Any, graph: Graph) -> tuple[Numbers, str]:
     """What an operator computes on, and the dtype of its data (``dynamic``: quantized as it comes in)."""
     kind = node.op_type
-    if kind in _MOVES or is_scaffolding(node, graph) or is_absorbed(node, graph) or _is_bias(node, graph):
+    if kind in _MOVES or is_scaffolding(node, graph) or is_absorbed(node, graph) or is_bias(node, graph):
         return "none", ""
     if kind == "Sum" and len(node.input) == 1:
         return "none", ""
@@ -71,7 +73,12 @@ def _plain(node: Any, graph: Graph) -> tuple[Numbers, str]:
     return ("none", "") if all(dtypes) and dtypes else ("float", "")
 
 
-def _is_bias(node: Any, graph: Graph) -> bool:
+def is_move(node: Any) -> bool:
+    """Whether an operator moves, reshapes, selects or converts data, and computes nothing."""
+    return node.op_type in _MOVES
+
+
+def is_bias(node: Any, graph: Graph) -> bool:
     """Whether an Add is the bias of an integer MatMul."""
     makers = [graph.produced_by(node, index) for index in range(len(node.input))] if node.op_type == "Add" else []
     products = [maker for maker in makers if maker is not None and bias_add(maker, graph) is node]
@@ -132,7 +139,7 @@ def macs(node: Any, graph: Graph) -> int | None:
         return _convolution(node, graph, transposed=kind == "ConvTranspose")
     if kind in ("MatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits", "Gemm", "QGemm"):
         return _product(graph.values.get(node.output[0], None), _depth(node, graph))
-    return 0
+    return _products.macs(node, graph) if _products.is_covered(node) else 0
 
 
 def _convolution(node: Any, graph: Graph, *, transposed: bool) -> int | None:

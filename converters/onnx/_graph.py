@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converters.onnx import loading, stored
 from edgekit.errors import ConversionError, first_line
+from edgekit.types import TensorSpec
 
 _STANDARD = ("", "ai.onnx")
 _SMALL_BYTES = 1024  # constants up to here may be shapes or scales, whose values matter
-_BITS = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}
-_AGAIN = "Copy, download or convert it again, and compare its size with the original's."
 
 
 @dataclass(frozen=True)
@@ -101,30 +101,28 @@ class Graph:
         return self.producers.get(node.input[index]) if index < len(node.input) else None
 
 
-def read(path: Path) -> Graph:
+def read(path: Path, inputs: Sequence[TensorSpec] = ()) -> Graph:
     """Read a file.
+
+    Args:
+        path: The file.
+        inputs: Its inputs in order with a size for every axis, to infer shapes for; a batch that is open without them
+            is taken as 1.
 
     Raises:
         ConversionError: It is damaged, or weights that belong to it are missing.
     """
-    import onnx
-    from google.protobuf.message import DecodeError
-    from onnx import inliner
-
-    try:
-        proto = onnx.load(path, load_external_data=False)
-    except DecodeError as error:
-        raise ConversionError(f"{path}: the ONNX file is truncated or damaged ({error}).", hint=_AGAIN) from error
+    proto = loading.parsed(path)
     if not proto.graph.node and not proto.graph.output:
-        raise ConversionError(f"{path}: the ONNX file holds no graph.", hint=_AGAIN)
-    if proto.functions:
-        proto = inliner.inline_local_functions(proto)
+        raise ConversionError(f"{path}: the ONNX file holds no graph.", hint=stored.AGAIN)
+    apart = loading.kept_apart(proto, path)  # before anything else looks for them
+    proto = loading.inlined(proto, path)
     graphs = list(_graphs(proto.graph))
     graph = Graph(
         proto,
         nodes=list(proto.graph.node),
         inner_nodes=[node for inner in graphs[1:] for node in inner.node],
-        external=_check_external(graphs, path),
+        external=tuple(sorted({stretch.location for stretch in apart.values()})),
         constants={name: _constant(tensor, path) for each in graphs for name, tensor in _stored(each)},
         outputs=[_copy(item) for item in proto.graph.output],
     )
@@ -134,6 +132,8 @@ def read(path: Path) -> Graph:
             graph.producers[name] = node
         for name in dict.fromkeys(filter(None, node.input)):
             graph.consumers.setdefault(name, []).append(node)
+    if inputs:
+        _fix_sizes(graph, inputs, path)
     graph.batch_fixed = _fix_batch(proto.graph, graph.constants)
     _infer(graph)
     return graph
@@ -202,51 +202,28 @@ def _stored(graph: Any) -> Iterator[tuple[str, Any]]:
 
 def _constant(tensor: Any, path: Path) -> Constant:
     """Facts of a stored tensor, whose bytes are dropped when they are many."""
-    dtype, shape = dtype_name(tensor.data_type), tuple(tensor.dims)
-    bits = _BITS.get(dtype) or 8 * _item_bytes(tensor)
-    stored = math.ceil(math.prod(shape) * bits / 8)
-    if tensor.HasField("raw_data") and len(tensor.raw_data) != stored:
-        raise ConversionError(
-            f"{path}: damaged: {tensor.name!r} should be {stored} bytes and is {len(tensor.raw_data)}.",
-            hint=_AGAIN,
-        )
-    if stored > _SMALL_BYTES:
+    size = stored.check_size(tensor, path)
+    if size > _SMALL_BYTES:
         for name in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
             tensor.ClearField(name)
-    return Constant(dtype, shape, stored, tensor)
+    return Constant(dtype_name(tensor.data_type), tuple(tensor.dims), size, tensor)
 
 
-def _item_bytes(tensor: Any) -> int:
-    import onnx
+def _fix_sizes(graph: Graph, inputs: Sequence[TensorSpec], path: Path) -> None:
+    """Write the sizes asked for into the model; those that older files list among the inputs as weights stay."""
+    from converters.onnx import _sizes
 
-    if tensor.data_type == onnx.TensorProto.STRING:
-        return int(sum(len(item) for item in tensor.string_data) // max(1, math.prod(tensor.dims)))
-    return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
-
-
-def _check_external(graphs: list[Any], path: Path) -> tuple[str, ...]:
-    """The files beside the model that hold weights, once they are known to be complete."""
-    import onnx
-
-    folder, needed = path.parent.resolve(), dict[str, int]()
-    for tensor in (tensor for graph in graphs for _, tensor in _stored(graph)):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        entries = {entry.key: entry.value for entry in tensor.external_data}
-        end = int(entries.get("offset", 0)) + int(entries.get("length", 0))
-        needed[entries["location"]] = max(needed.get(entries["location"], 0), end)
-    for location, size in needed.items():
-        place = (folder / location).resolve()
-        if folder not in place.parents:
-            raise ConversionError(f"{path}: its weights point outside its folder, to {location}.", hint=_AGAIN)
-        found = place.stat().st_size if place.is_file() else -1
-        if found < size:
-            state = "is missing" if found < 0 else f"has {found} bytes where {size} are needed"
-            raise ConversionError(
-                f"{path}: the file with its weights, {location}, {state}.",
-                hint=f"Put {location} beside it; the two belong together.",
-            )
-    return tuple(sorted(needed))
+    model = type(graph.proto)()
+    kept = [item for item in graph.proto.graph.input if item.name not in graph.constants]
+    model.graph.input.extend(kept)
+    model.graph.output.extend(graph.proto.graph.output)
+    model.graph.value_info.extend(graph.proto.graph.value_info)
+    _sizes.fix(model, inputs, _sizes.bound(graph, inputs, str(path)))
+    weights = [_copy(item) for item in graph.proto.graph.input if item.name in graph.constants]
+    for name in ("input", "output", "value_info"):
+        graph.proto.graph.ClearField(name)
+        getattr(graph.proto.graph, name).extend(getattr(model.graph, name))
+    graph.proto.graph.input.extend(weights)
 
 
 def _fix_batch(graph: Any, constants: dict[str, Constant]) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.layers import Layer, resolve
+from converters.onnx import loading
 from converters.onnx.layers import SCOPES, layers_of, names_of, nodes_of
 from edgekit.errors import ConversionError, first_line
 from edgekit.types import Rule
@@ -76,20 +77,24 @@ def _flatten_biases(model: Any) -> None:
 
 
 def loaded(path: str) -> Any:
-    """A model whose functions are inlined and whose weights no caller can override."""
-    import onnx
-    from onnx import inliner
+    """A model whose functions are inlined and whose weights no caller can override.
 
-    model = onnx.load(path)
-    if model.functions:
-        model = inliner.inline_local_functions(model)
+    Raises:
+        UnsupportedError: Its weights are more than one file can hold.
+    """
+    model = loading.inlined(loading.whole(path), path)
+    bare(model)
+    return model
+
+
+def bare(model: Any) -> None:
+    """Take the weights out of the inputs, in place: then no caller can override them."""
     # Before IR version 4 every stored tensor had to be an input as well.
     model.ir_version = max(4, model.ir_version)
     stored = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in stored]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-    return model
 
 
 def name_nodes(model: Any) -> None:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from converters.facts import Contents, OperatorFacts, assemble, float_ones, layer_facts, unchecked_reading
 from converters.onnx import _arithmetic as arithmetic
+from converters.onnx import _moved as moved
 from converters.onnx._graph import Graph, attribute, read, value_of
 from converters.onnx._stand_ins import DATA_INPUTS
 from converters.onnx.layers import layers_of, source_path
+from converters.work import StoredTensor
+from edgekit.requests import LoadRequest
 from edgekit.types import FloatOperator, Signature, TensorSpec, to_json
 
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "GRU", "LSTM", "MatMul", "RNN")
 
 
-def inspect(path: str) -> dict[str, Any]:
+def inspect(path: str, inputs: Sequence[str] = ()) -> dict[str, Any]:
     """The facts of an ONNX file, as JSON of :class:`converters.facts.ModelFacts`. Runs in a child.
+
+    Args:
+        path: The file.
+        inputs: ``--input`` as typed: sizes to count for, of a file that leaves some open.
 
     Raises:
         ConversionError: The file is damaged, or weights that belong to it are missing.
+        UsageError: The inputs are not those of the file.
     """
     with unchecked_reading(Path(path), "ONNX", "onnx"):
-        graph = read(Path(path))
+        graph = _read(Path(path), inputs)
         proto = graph.proto
         facts = assemble(
             _contents(graph),
@@ -70,6 +79,16 @@ def float_weights(path: Path) -> list[FloatOperator]:
         return [FloatOperator(item.operator, item.name) for item in operators if item.weights.startswith("float")]
 
 
+def _read(path: Path, inputs: Sequence[str]) -> Graph:
+    """The file, with shapes inferred for the sizes asked for."""
+    graph = read(path)
+    if not inputs:
+        return graph
+    from converters.shapes import settle
+
+    return read(path, settle(_signature(graph).inputs, LoadRequest(str(path), inputs=tuple(inputs))))
+
+
 def _contents(graph: Graph) -> Contents:
     by_dtype: dict[str, int] = {}
     for constant in graph.constants.values():
@@ -80,7 +99,33 @@ def _contents(graph: Graph) -> Contents:
         weights_bytes_by_dtype=by_dtype,
         uncounted=[_kind(node) for node in graph.nodes if arithmetic.is_uncounted(node)],
         assumption="dynamic batch taken as 1" if graph.batch_fixed else "",
+        stored=_stored(graph),
+        counted_shapes=_counted_shapes(graph),
+        beside=graph.external,
     )
+
+
+def _counted_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
+    """Sizes of the inputs that shapes were inferred for; empty where some are open."""
+    shapes = {item.name: graph.values[item.name].shape for item in graph.inputs if item.name in graph.values}
+    known = {name: tuple(size for size in shape or () if size is not None) for name, shape in shapes.items()}
+    complete = all(shape is not None and len(known[name]) == len(shape) for name, shape in shapes.items())
+    return known if complete and len(known) == len(graph.inputs) else {}
+
+
+def _stored(graph: Graph) -> list[StoredTensor]:
+    """All stored tensors, with the operator that reads them."""
+    readers: dict[str, str] = {}
+    for node in (*graph.nodes, *graph.inner_nodes):
+        # Of weights that are dequantized first, the operator behind is the one that matters.
+        if moved.weights_bytes(node, graph):
+            readers |= {name: readers.get(name, _kind(node)) for name in moved.stored_of(node, graph)}
+    for node in (*graph.nodes, *graph.inner_nodes):
+        readers |= {name: readers.get(name, _kind(node)) for name in node.input if name in graph.constants}
+    constants = graph.constants.items()
+    return [
+        StoredTensor(name, item.dtype, item.shape, item.stored_bytes, readers.get(name, "")) for name, item in constants
+    ]
 
 
 def _signature(graph: Graph) -> Signature:
@@ -108,6 +153,9 @@ def _operator_facts(node: Any, graph: Graph, runs_once: bool) -> OperatorFacts:
         activations=activations,
         macs=arithmetic.macs(node, graph) if runs_once else 0,
         macs_unknown=graph.inference_error or "it has a size that is only known at run time",
+        node=str(node.name or (node.output[0] if node.output else "")),
+        weights_bytes=moved.weights_bytes(node, graph),
+        moved_bytes=moved.moved_bytes(node, graph) if runs_once else 0,
     )
 
 

@@ -86,12 +86,14 @@ def nodes_of(model: Any) -> list[Any]:
 def names_of(nodes: Iterable[Any]) -> list[str]:
     """A name for each node: its own, else one made of its first output, numbered where it is taken."""
     taken: set[str] = set()
+    counts: dict[str, int] = {}  # where to go on: thousands of nodes may have one name
     names = []
     for node in nodes:
         wanted = node.name or f"{node.op_type}_{next(filter(None, node.output), '')}"
-        name, count = wanted, 1
+        name = wanted
         while name in taken:
-            name, count = f"{wanted}_{count}", count + 1
+            counts[wanted] = counts.get(wanted, 0) + 1
+            name = f"{wanted}_{counts[wanted]}"
         taken.add(name)
         names.append(name)
     return names

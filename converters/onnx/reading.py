@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from converters import arrived, opening
+from converters import arrived, dynamic, opening
 from converters.facts import unchecked_reading
 from converters.onnx import _io as io
 from converters.onnx import _prepare as preparation
 from converters.onnx import _sizes as sizes
+from converters.onnx import loading
 from converters.onnx._graph import Graph, read, value_of
 from converters.onnx.inspect import inspect
 from converters.shapes import settle
@@ -29,9 +31,8 @@ from edgekit.types import Signature, TensorSpec
 
 _PROGRAM = "program.onnx"
 _NUMBERS = frozenset("bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split())
-_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
-_LARGEST_FILE = 2_000_000_000
-"""Bytes: a protobuf message ends at 2 GiB, and what edgekit writes is one file."""
+_LARGEST_SAMPLE = 1_000_000_000
+"""Bytes of one input; eight samples of it are kept."""
 
 
 @dataclass
@@ -62,24 +63,30 @@ def load_and_run(request: LoadRequest) -> Loaded:
     facts = inspect(request.path)
     source = open_source(request)
     inputs = settle(source.signature.inputs, request)
-    bound = sizes.bound(source.graph, inputs, request.path)
     signature = Signature(inputs, source.signature.outputs)
+    asked = dynamic.axes(request, signature)
+    _check_open(source, asked)
+    kept = dynamic.opened(signature, asked, {}).inputs
+    sizes.bound(source.graph, inputs, request.path)
+    bound = sizes.bound(source.graph, kept, request.path)
+    _check_sizes(signature, request.path)
     chosen = opening.write_feeds(request, signature, _rows(source.graph))
     run = Runner(source.path, signature)
     first = run(next(chosen.samples()))
     outputs = tuple(replace(spec, shape=first[spec.name].shape) for spec in signature.outputs)
     signature = Signature(inputs, outputs)
     opening.write_reference(request, signature, chosen, run)
+    signature = dynamic.write_sizes(request, signature, chosen, run)
     if request.program:
-        _write(source, inputs, bound, Path(request.into, _PROGRAM))
+        _write(source, kept, bound, inputs if asked else (), Path(request.into, _PROGRAM))
     return opening.loaded(
         request,
         kind=facts["kind"],
         signature=signature,
         program=_PROGRAM,
-        fingerprint=opening.fingerprint(*_files(source), repr(inputs)),
+        fingerprint=opening.fingerprint(*_files(source), repr(signature.inputs)),
         quantized=arrived.is_quantized(arrived.scheme_of(facts)),
-        notes=[*source.notes, *_fixed(source.signature.inputs, inputs), *arrived.notes(facts)],
+        notes=[*source.notes, *_fixed(source.signature.inputs, kept), *arrived.notes(facts)],
     )
 
 
@@ -94,24 +101,60 @@ def open_source(request: LoadRequest) -> Source:
     path = Path(request.path)
     with unchecked_reading(path, "ONNX", "onnx"):
         graph = read(path)
+        loading.check_versions(graph.proto, path)
     _check_operators(graph, path)
     _check_tensors(graph, path)
     scales = {entry.key: entry.value for entry in graph.proto.metadata_props}.get(io.KEY, "{}")
     borders = json.loads(scales)
     inputs = tuple(_input(item, borders, request) for item in graph.inputs)
     outputs = tuple(_spec(item, value_of(item).shape or (), borders) for item in graph.outputs)
+    if not inputs or not outputs:
+        missing = "inputs" if not inputs else "outputs"
+        raise UnsupportedError(
+            f"{path}: the model has no {missing}, so there is nothing to convert or to compare.",
+            hint=f"Export it with its {missing} as {missing} of the graph.",
+        )
     notes = [f"Its weights were taken from {', '.join(graph.external)}."] if graph.external else []
     return Source(path, graph, Signature(inputs, outputs), notes)
 
 
+def _check_open(source: Source, asked: Mapping[str, set[int]]) -> None:
+    """Axes that are to stay open must be so in the file."""
+    for spec in source.signature.inputs:
+        for axis in sorted(asked.get(spec.name, ())):
+            if spec.shape[axis] is not None:
+                raise UnsupportedError(
+                    f"{source.path}: axis {axis} of the input {spec} is fixed in the file, so it cannot stay open.",
+                    hint="Leave it out of --dynamic, or export the model with that axis open (dynamic_shapes of "
+                    "torch.onnx.export).",
+                )
+
+
 def _check_operators(graph: Graph, path: Path) -> None:
-    nodes = (*graph.nodes, *graph.inner_nodes)
-    foreign = dict.fromkeys(f"{node.domain}.{node.op_type}" for node in nodes if node.domain not in _DOMAINS)
-    if foreign:
+    """Operators that ONNX Runtime does not have, all of them at once: it would name one."""
+    known = _known_operators()
+    versions = {item.domain: item.version for item in graph.proto.opset_import}
+    places: dict[str, list[str]] = {}
+    for node in (*graph.nodes, *graph.inner_nodes):
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        if (domain, node.op_type) not in known:
+            what = f"{domain}.{node.op_type}" if domain else node.op_type
+            version = versions.get(node.domain, versions.get(domain, 1))
+            name = node.name or next(filter(None, node.output), "")
+            places.setdefault(f"{what} (opset {domain or 'ai.onnx'} {version})", []).append(name)
+    if places:
         raise UnsupportedError(
-            f"{path}: it holds operators of domains that ONNX Runtime does not have: {', '.join(foreign)}.",
+            f"{path}: it holds {len(places)} kind{'s' if len(places) > 1 else ''} of operators that ONNX Runtime does "
+            f"not have: {loading.listed(places)}.",
             hint="Export the model again with these written in standard operators.",
         )
+
+
+def _known_operators() -> set[tuple[str, str]]:
+    """Domain and name of all that ONNX Runtime has, its own and the old ones that ONNX has no more included."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as native
+
+    return {(item.domain, item.name) for item in native.get_all_operator_schema()}
 
 
 def _check_tensors(graph: Graph, path: Path) -> None:
@@ -130,6 +173,17 @@ def _check_tensors(graph: Graph, path: Path) -> None:
         raise UnsupportedError(
             f"{path}: inputs and outputs must be tensors of numbers, and these are not: {', '.join(odd)}.", hint=hint
         )
+
+
+def _check_sizes(signature: Signature, path: str) -> None:
+    """Sizes that no machine has the memory for."""
+    for spec in signature.inputs:
+        size = math.prod(size or 1 for size in spec.shape) * np.dtype(spec.dtype).itemsize
+        if size > _LARGEST_SAMPLE:
+            raise UsageError(
+                f"{path}: one sample of the input {spec} would be {size / 1e9:.1f} GB.",
+                hint="Where the file leaves its sizes open, give smaller ones with --input; else export it with such.",
+            )
 
 
 def _input(item: Any, borders: Mapping[str, Any], request: LoadRequest) -> TensorSpec:
@@ -216,23 +270,44 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"dtype": spec.dtype, "scale": spec.scale, "zero_point": spec.zero_point}
 
 
-def _write(source: Source, inputs: tuple[TensorSpec, ...], bound: Mapping[str, int], into: Path) -> None:
-    """The program: all weights inside, none of them an input, sizes fixed.
+def _write(
+    source: Source,
+    inputs: tuple[TensorSpec, ...],
+    bound: Mapping[str, int],
+    usual: tuple[TensorSpec, ...],
+    into: Path,
+) -> None:
+    """The program: none of the weights an input, sizes fixed; all in one file as far as one can hold it.
+
+    Args:
+        source: The file.
+        inputs: ``None`` for axes that stay open.
+        bound: Names of sizes that are fixed.
+        usual: The inputs with all sizes, where some stay open.
+        into: File to write.
 
     Raises:
-        UnsupportedError: It is larger than one file can be.
+        UnsupportedError: It is larger, and its weights are not kept apart.
     """
     import onnx
 
     total = sum(constant.stored_bytes for constant in source.graph.constants.values())
-    if total > _LARGEST_FILE:
+    if total <= loading.LARGEST_MESSAGE:
+        model = preparation.loaded(str(source.path))
+        sizes.fix(model, inputs, bound, usual)
+        onnx.save(model, into)
+        return
+    model = loading.inlined(loading.parsed(source.path), source.path)
+    apart = loading.initializers_apart(model, source.path)
+    if total - sum(stretch.size for stretch in apart.values()) > loading.LARGEST_MESSAGE:
         raise UnsupportedError(
-            f"{source.path}: its weights are {total / 1e9:.1f} GB, and an ONNX file that is one file ends at 2 GB.",
-            hint="Cut the model in parts, or quantize it with the tool that wrote it.",
+            f"{source.path}: {total / 1e9:.1f} GB of weights, more than 2 GB of them in graphs inside its operators.",
+            hint="Make them initializers of the main graph, or cut the model in parts.",
         )
-    model = preparation.loaded(str(source.path))
-    sizes.fix(model, inputs, bound)
-    onnx.save(model, into)
+    loading.embed(model, source.path, apart)
+    preparation.bare(model)
+    sizes.fix(model, inputs, bound, usual)
+    loading.write_apart(model, apart, into)
 
 
 def _files(source: Source) -> list[Path]:
@@ -240,7 +315,12 @@ def _files(source: Source) -> list[Path]:
 
 
 def _fixed(before: tuple[TensorSpec, ...], after: tuple[TensorSpec, ...]) -> list[str]:
-    shown = ", ".join(str(spec) for old, spec in zip(before, after, strict=True) if None in old.shape)
+    fixed = [
+        spec
+        for old, spec in zip(before, after, strict=True)
+        if any(size is None and now is not None for size, now in zip(old.shape, spec.shape, strict=True))
+    ]
+    shown = ", ".join(map(str, fixed))
     return [f"Sizes that the file leaves open are fixed: {shown}."] if shown else []
 
 

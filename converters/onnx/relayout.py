@@ -8,6 +8,7 @@ from typing import Any
 
 from converters import layouts
 from converters.graph import ONNX
+from converters.onnx import loading
 from edgekit.plugins import Relayout
 from edgekit.types import Signature
 
@@ -20,7 +21,7 @@ def relayout(request: dict[str, Any], signature: dict[str, Any], program: str, n
 def _rewrite(source: Path, output: Path, signature: Signature, changes: Mapping[str, layouts.Change]) -> None:
     import onnx
 
-    model = onnx.load(source)
+    model = loading.whole(source)
     for item in model.graph.input:
         change = changes.get(item.name)
         if change is None:

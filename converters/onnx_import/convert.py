@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from converters.graph import StepResult
+from converters.onnx import _sizes, loading
+from converters.onnx_import import open_axes, quantized_nodes, quantized_program
 from converters.onnx_import.folding import fold_constants
 from converters.onnx_import.fusing import fuse
-from converters.onnx_import.graph import read
+from converters.onnx_import.graph import Model, read
+from converters.onnx_import.patterns import join
 from converters.onnx_import.specialize import Plan, specialize
 from converters.onnx_import.tensors import dtype_of
 from converters.torch_export import program as programs
@@ -33,27 +36,89 @@ def convert(
 ) -> StepResult:
     """Import a float ONNX file as a flat program, for the shapes that the signature gives its inputs.
 
-    The arguments are those of :class:`converters.graph.StepArguments`; ranges and settings are left alone.
+    The arguments are those of :class:`converters.graph.StepArguments`; ranges and settings are left alone. Sizes that
+    the signature leaves open are symbols in the program.
 
     Raises:
-        UnsupportedError: Operators that are not known or cannot be made static, all of them listed.
+        UnsupportedError: Operators that are not known or cannot be made static, all of them listed; or a size that is
+            to stay open, and that the model computes with as a number.
         ConversionError: The file contradicts itself, or does not have the signature's tensors.
     """
-    import torch
+    _quiet()
+    proto, model = _opened(source)
+    return _import(proto, model, output, signature)
 
+
+def convert_quantized(
+    source: str,
+    output: str,
+    scheme: str,
+    signature: dict[str, object],
+    ranges: str | None,
+    settings: dict[str, object],
+) -> StepResult:
+    """Import a quantized file: as a program like those of PT2E, or, in float32, as the float one it approximates.
+
+    Arguments and errors are those of :func:`convert`.
+    """
+    _quiet()
+    keep = scheme != "float32"
+    proto, model = _opened(source)
+    found = quantized_nodes.told_apart(model, keep)
+    result = _import(proto, found.model, output, signature, found if keep else None)
+    result["notes"] += found.notes(keep)
+    return result
+
+
+def _quiet() -> None:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
+
+
+def _import(
+    proto: Any,
+    model: Model,
+    output: str,
+    signature: dict[str, object],
+    quantized: quantized_nodes.Quantized | None = None,
+) -> StepResult:
+    import torch
+
     wanted = from_json(Signature, signature)
-    sizes = {spec.name: tuple(size or 1 for size in spec.shape) for spec in wanted.inputs}
-    plan = plan_of(source, sizes, [spec.name for spec in wanted.outputs])
+    axes = open_axes.axes_of(wanted, _sizes.names(proto), _sizes.usual(proto))
+    plan = open_plan(model, wanted, axes)
     with torch.no_grad():
-        flat = flat_module(plan)
+        flat = flat_module(plan, axes)
+        notes = [] if quantized is None else quantized_program.finish(flat.module, quantized.weights)
         try:
-            program = programs.export(flat.module, example_inputs(plan))
+            program = programs.export(flat.module, example_inputs(plan), open_axes.dynamic_shapes(plan, axes))
         except Exception as error:  # what fake tensors let pass, such as weights of another type than the data
             raise ConversionError(f"torch.export: {type(error).__name__}: {first_line(error)}") from error
         programs.save(program, Path(output))
-    return {"stayed_float": [], "undelegated": [], "notes": list(flat.notes), "packages": ["onnx", "torch"]}
+    return {"stayed_float": [], "undelegated": [], "notes": [*flat.notes, *notes], "packages": ["onnx", "torch"]}
+
+
+def open_plan(model: Model, signature: Signature, axes: Sequence[open_axes.OpenAxis]) -> Plan:
+    """The steps of a model, for all sizes of its open axes.
+
+    Args:
+        model: The file.
+        signature: Its inputs, ``None`` for open axes, and outputs.
+        axes: Of :func:`converters.onnx_import.open_axes.axes_of`.
+
+    Raises:
+        As :func:`convert`.
+    """
+    outputs = [spec.name for spec in signature.outputs]
+    if not axes:
+        return _plan(model, {spec.name: tuple(size or 1 for size in spec.shape) for spec in signature.inputs}, outputs)
+    points, plans = open_axes.points(axes), []
+    for point in points:
+        try:
+            plans.append(_plan(model, open_axes.shapes_at(signature, axes, point), outputs))
+        except ConversionError as error:
+            raise open_axes.not_at(point, error) from error
+    return open_axes.join(plans, points, axes)
 
 
 def plan_of(source: Any, sizes: Mapping[str, Sequence[int]], outputs: Sequence[str]) -> Plan:
@@ -67,10 +132,22 @@ def plan_of(source: Any, sizes: Mapping[str, Sequence[int]], outputs: Sequence[s
     Raises:
         As :func:`convert`.
     """
-    import onnx
+    return _plan(_opened(source)[1], sizes, outputs)
 
-    proto = onnx.load(source) if isinstance(source, str | Path) else source
-    model = read(proto)
+
+def _opened(source: Any) -> tuple[Any, Model]:
+    """``ModelProto`` and model."""
+    apart: Mapping[str, loading.Stretch] = {}
+    proto = source
+    if isinstance(source, str | Path):
+        proto, apart = loading.opened(source)
+    else:
+        loading.check_versions(proto, "The ONNX model")
+        loading.check_functions(proto, "The ONNX model")
+    return proto, read(proto, apart)
+
+
+def _plan(model: Model, sizes: Mapping[str, Sequence[int]], outputs: Sequence[str]) -> Plan:
     unknown = [name for name in sizes if name not in model.graph.inputs]
     missing = [name for name in model.graph.inputs if name not in sizes]
     if unknown or missing:
@@ -92,20 +169,32 @@ def example_inputs(plan: Plan) -> tuple[Any, ...]:
     return tuple(torch.zeros(tuple(value.tensor.shape), dtype=value.tensor.dtype) for value in plan.inputs)
 
 
-def exported(plan: Plan) -> Any:
+def exported(plan: Plan, axes: Sequence[open_axes.OpenAxis] = ()) -> Any:
     """A plan as ``torch.export.ExportedProgram``; its nodes have the module paths of the ONNX nodes.
+
+    Args:
+        plan: The steps.
+        axes: Sizes that stay open; the plan is that of :func:`open_plan`.
 
     Raises:
         ConversionError: torch cannot trace it.
+        UnsupportedError: Not with these sizes open.
     """
     import torch
 
     from converters.onnx_import.module import Imported
 
-    module = Imported(plan).eval()
+    module = Imported(plan, axes).eval()
+    shapes = open_axes.dynamic_shapes(plan, axes)
     try:
-        program = torch.export.export(module, example_inputs(plan), strict=False)
+        program = torch.export.export(
+            module, example_inputs(plan), dynamic_shapes=None if shapes is None else (shapes,), strict=False
+        )
+    except UnsupportedError:
+        raise
     except Exception as error:  # the tracer raises whatever it met
+        if axes:
+            raise open_axes.not_traced(error) from error
         raise ConversionError(f"torch.export: {type(error).__name__}: {first_line(error)}") from error
     for node in program.graph.nodes:
         stack = node.meta.get("nn_module_stack")
@@ -127,14 +216,15 @@ def _levels(path: str) -> dict[str, tuple[str, str]]:
     return {**{item: (item, "torch.nn.modules.module.Module") for item in above}, path: (path, _CALL)}
 
 
-def flat_module(plan: Plan) -> programs.Flat:
+def flat_module(plan: Plan, axes: Sequence[open_axes.OpenAxis] = ()) -> programs.Flat:
     """A plan in the normal shape of programs, under the names of the ONNX file where Python allows them.
 
-    What constants alone decide is computed, BatchNorm is folded.
+    What constants alone decide is computed, BatchNorm is folded, operators that were written out are one again.
     """
     values = [value.tensor for value in plan.outputs]
-    flat = programs.flatten(exported(plan), values, [safe_name(value.name) for value in plan.inputs])
+    flat = programs.flatten(exported(plan, axes), values, [safe_name(value.name) for value in plan.inputs])
     fold_constants(flat.module)
+    join(flat.module)
     return flat
 
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from converters.onnx.loading import listed
 from converters.onnx_import import functions
 from converters.onnx_import.graph import Function, Graph, Model, Node, Untyped, qualified, read_nodes
 from converters.onnx_import.operators import Operator, RefusalError, registry
 from converters.onnx_import.tensors import to_array
-from edgekit.errors import ConversionError, UnsupportedError, first_line
+from edgekit.errors import ConversionError, EdgekitError, UnsupportedError, first_line
 
 _MOST_STEPS = 200_000
 """Where a loop that unrolls without end is stopped."""
@@ -30,6 +31,8 @@ class Value:
         sequence: Its elements, where the value is an ONNX sequence; ``tensor`` is ``None`` then.
         name: In the file.
         positive: Whether no element is below zero, as behind a Relu.
+        rule: How it follows the sizes that stay open (:class:`converters.onnx_import.moving.Rule`), where it would be a
+            constant without these.
     """
 
     tensor: Any
@@ -37,6 +40,7 @@ class Value:
     name: str = ""
     sequence: list[Value] | None = None
     positive: bool = False
+    rule: Any = None
 
 
 @dataclass(eq=False)
@@ -72,6 +76,7 @@ class Plan:
     steps: list[Step]
 
 
+IN_ITS_BODY = "something in its body was refused"
 ABSENT = Value(None, True)
 """What a function finds under the name of an optional input that its caller left out."""
 
@@ -105,33 +110,39 @@ def refuse_unknown(model: Model) -> None:
         UnsupportedError: Lists each of them once, with its opset, count and nodes.
     """
     places: dict[str, list[str]] = {}
-    todo: list[Sequence[Node]] = [model.graph.nodes]
+    inside: dict[str, list[str]] = {}  # of branches, which may turn out to be never taken
+    todo: list[tuple[Sequence[Node], dict[str, list[str]]]] = [(model.graph.nodes, places)]
     seen: set[tuple[str, str]] = set()
     while todo:
-        for node in todo.pop():
+        nodes, found = todo.pop()
+        for node in nodes:
             key = (node.domain, node.operator)
+            values = (
+                item for value in node.attributes.values() for item in (value if type(value) is list else [value])
+            )
+            todo += [(body.nodes, inside if node.operator == "If" else found) for body in values if type(body) is Graph]
             if key in model.functions:
                 if key not in seen:
                     seen.add(key)
                     function = model.functions[key]
-                    todo.append(read_nodes(function.proto.node, function.versions, node.attributes))
+                    todo.append((read_nodes(function.proto.node, function.versions, node.attributes), found))
             elif key not in registry() and not functions.has_body(node):
-                opset = f"{node.domain or 'ai.onnx'} {node.version}"
-                places.setdefault(f"{qualified(*key)} (opset {opset})", []).append(node.name)
+                found.setdefault(_unknown(node), []).append(node.name)
     if places:
+        for what, names in inside.items():
+            places[what] = [*places.get(what, []), *names]
         raise UnsupportedError(_listed("edgekit does not import", places), hint=_HINT)
+
+
+def _unknown(node: Node) -> str:
+    return f"{qualified(node.domain, node.operator)} (opset {node.domain or 'ai.onnx'} {node.version})"
 
 
 _HINT = "Replace these operators in the model, or keep it in ONNX: --to onnx."
 
 
-def _listed(start: str, places: Mapping[str, Sequence[str]]) -> str:
-    shown = []
-    for what, names in sorted(places.items()):
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        count = f"{len(names)} of " if len(names) > 1 else ""
-        shown.append(f"{count}{what} at {', '.join(names[:5])}{more}")
-    return f"{start} {len(places)} operator{'s' if len(places) > 1 else ''} of this ONNX model: {'; '.join(shown)}."
+def _listed(start: str, places: Mapping[str, list[str]]) -> str:
+    return f"{start} {len(places)} operator{'s' if len(places) > 1 else ''} of this ONNX model: {listed(places)}."
 
 
 class _Specializer:
@@ -145,15 +156,11 @@ class _Specializer:
         self.steps: list[Step] = []
         self.refused: dict[str, list[str]] = {}
         self.prefix: list[str] = []
+        self.walked = 0
 
     def run(self, inputs: Mapping[str, tuple[Any, Sequence[int]]], outputs: Sequence[str]) -> Plan:
-        import torch
-
         with self.mode:
-            given = {
-                name: Value(torch.empty(tuple(shape), dtype=dtype), False, name)
-                for name, (dtype, shape) in inputs.items()
-            }
+            given = {name: Value(_example(name, *what), False, name) for name, what in inputs.items()}
         scope: Scope = {**_constants(self.model.graph), **given}
         self.walk(self.model.graph.nodes, scope)
         if self.refused:
@@ -170,6 +177,9 @@ class _Specializer:
     def walk(self, nodes: Sequence[Node], scope: Scope) -> None:
         """Call nodes in order; their results join the scope."""
         for node in nodes:
+            self.walked += 1
+            if self.walked > _MOST_STEPS:  # also in loops that only compute constants
+                raise UnsupportedError(f"The ONNX model unrolls to more than {_MOST_STEPS} operators.", hint=_HINT)
             unknown = [name for name in node.inputs if name and name not in scope]
             if unknown:
                 raise ConversionError(f"Node {node} reads {unknown[0]!r}, which nothing before it makes.")
@@ -189,14 +199,25 @@ class _Specializer:
                 return self._expand(node, self.model.functions[key], operands)
             found = registry().get(key)
             if found is None:
+                if not functions.has_body(node):
+                    self.refused.setdefault(_unknown(node), []).append(".".join([*self.prefix, node.name]))
+                    return []
                 return self._expand(node, functions.body_of(node, operands), operands)
             if found.control:
                 return list(found.function(node, self, scope, *operands))
             return self.emit(found, node, operands)
         except RefusalError as refusal:
+            if str(refusal) == IN_ITS_BODY:
+                return []  # which is in the list already
             what = f"{qualified(*key)} ({refusal})"
             self.refused.setdefault(what, []).append(".".join([*self.prefix, node.name]))
             return []
+        except EdgekitError:
+            raise
+        except Exception as error:  # operands that are missing or of the wrong kind, in whatever looks at them
+            raise ConversionError(
+                f"Node {node} does not fit its {len(operands)} operands: {type(error).__name__}: {first_line(error)}"
+            ) from error
 
     def emit(self, operator: Operator, node: Node, operands: list[Value | None]) -> list[Value | None]:
         """Compute a node now where its operands are constants, else make a step of it."""
@@ -220,8 +241,6 @@ class _Specializer:
             )
         if not constant and not all(value is None or value in operands for value in outputs):
             self.steps.append(Step(operator, node, operands, outputs, ".".join([*self.prefix, node.path])))
-            if len(self.steps) > _MOST_STEPS:
-                raise UnsupportedError(f"The ONNX model unrolls to more than {_MOST_STEPS} operators.")
         return outputs
 
     def _run(self, operator: Operator, node: Node, arguments: list[Any], constant: bool) -> list[Any]:
@@ -268,7 +287,7 @@ class _Specializer:
         self.prefix.pop()
         results = [inner.get(name) for name in graph.outputs]
         if None in results or len(self.refused) > before:
-            raise RefusalError("something in its body was refused")
+            raise RefusalError(IN_ITS_BODY)
         return results  # type: ignore[return-value]
 
     def constant(self, tensor: Any) -> Value:
@@ -316,6 +335,17 @@ def argument(operator: Operator, operands: Sequence[Value | None], place: int) -
         if any(not item.constant and item.tensor.dim() >= value.tensor.dim() for item in others):
             return value.tensor.item()
     return value.tensor
+
+
+def _example(name: str, dtype: Any, shape: Sequence[int]) -> Any:
+    import torch
+
+    try:
+        return torch.empty(tuple(shape), dtype=dtype)
+    except RuntimeError as error:  # negative sizes, and more bytes than a number can say
+        raise ConversionError(
+            f"Input {name!r} of the ONNX model cannot be {list(shape)}: {first_line(error)}"
+        ) from error
 
 
 def _given(names: Sequence[str], operands: Sequence[Value | None]) -> Scope:

@@ -14,6 +14,7 @@ from converters.pytorch.reading import Network, WeightsAloneError
 from converters.torch_export import operators
 from converters.torch_export import program as programs
 from converters.torch_export.layers import layers_of
+from converters.work import StoredTensor, stored
 from edgekit.errors import UsageError
 from edgekit.requests import LoadRequest
 from edgekit.types import Signature, from_json, to_json
@@ -63,7 +64,7 @@ def facts_of(
         metadata=dict(metadata or {}),
         notes=tuple(network.notes),
         layers=layer_facts(layers_of(flat.module)),
-        **_weights({**exported.state_dict, **exported.constants}),
+        **_weights({**exported.state_dict, **exported.constants}, _readers(exported)),
     )
 
 
@@ -78,22 +79,49 @@ def _of_weights(state: Mapping[str, Any], error: UsageError) -> ModelFacts:
     )
 
 
-def _weights(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Elements and bytes of all tensors, those that share memory once."""
+def _weights(tensors: Mapping[str, Any], readers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Elements and bytes of all tensors, those that share memory once.
+
+    Args:
+        tensors: By name.
+        readers: Type of the first operator that reads each, by name.
+    """
     import torch
 
-    distinct = {
-        (item.untyped_storage().data_ptr(), tuple(item.shape)): item
-        for item in tensors.values()
-        if isinstance(item, torch.Tensor)
-    }
+    distinct: dict[Any, tuple[str, Any]] = {}
+    for name, item in tensors.items():
+        if isinstance(item, torch.Tensor):
+            distinct.setdefault((item.untyped_storage().data_ptr(), tuple(item.shape)), (name, item))
+    rows = [
+        StoredTensor(
+            name=name,
+            dtype=str(item.dtype).removeprefix("torch."),
+            shape=tuple(item.shape),
+            size_bytes=item.numel() * item.element_size(),
+            operator=(readers or {}).get(name, ""),
+        )
+        for name, item in distinct.values()
+    ]
     by_dtype: Counter[str] = Counter()
-    for item in distinct.values():
-        by_dtype[str(item.dtype).removeprefix("torch.")] += item.numel() * item.element_size()
+    for row in rows:
+        by_dtype[row.dtype] += row.size_bytes
     return {
-        "parameters": sum(item.numel() for item in distinct.values()),
+        "parameters": sum(item.numel() for _, item in distinct.values()),
         "weights_bytes_by_dtype": dict(by_dtype.most_common()),
+        **stored(rows),
     }
+
+
+def _readers(exported: Any) -> dict[str, str]:
+    """Type of the first operator that reads each parameter, buffer and constant of a program, by name."""
+    known = exported.graph_signature
+    names = {**known.inputs_to_parameters, **known.inputs_to_buffers, **known.inputs_to_lifted_tensor_constants}
+    found: dict[str, str] = {}
+    for node in exported.graph.nodes:
+        users = [user for user in node.users if user.op == "call_function"]
+        if node.op == "placeholder" and node.name in names and users:
+            found.setdefault(names[node.name], str(users[0].target))
+    return found
 
 
 def _macs(run: Any, example: Any) -> int:

@@ -11,6 +11,7 @@ from converters.saved_model import graphs, layers, program
 from converters.saved_model.entries import Entry
 from converters.saved_model.loading import open_entry, spec_of
 from converters.saved_model.program import Program
+from converters.work import StoredTensor
 from edgekit.inputs import parse
 from edgekit.requests import LoadRequest
 from edgekit.types import Signature, TensorSpec, from_json, to_json
@@ -64,9 +65,13 @@ def _contents(made: Program, assumed: bool) -> Contents:
     constants = [item for item in made.operations if item.type == "Const"]
     by_dtype: dict[str, int] = {}
     parameters = 0
+    stored: list[StoredTensor] = []
     for item in constants:
         value = graphs.constant(item)
         name = str(value.dtype)
+        readers = item.outputs[0].consumers()
+        reader = str(readers[0].type) if readers else ""
+        stored.append(StoredTensor(str(item.name), name, tuple(value.shape), int(value.nbytes), reader))
         by_dtype[name] = by_dtype.get(name, 0) + value.nbytes
         # Whole numbers are shapes and axes; a single float is a constant of the arithmetic.
         parameters += value.size if value.dtype.kind == "f" and value.ndim else 0
@@ -77,6 +82,8 @@ def _contents(made: Program, assumed: bool) -> Contents:
         weights_bytes_by_dtype=by_dtype,
         uncounted=[str(item.type) for item in computing if layers.is_uncounted(item)],
         assumption="open batch taken as 1" if assumed else "",
+        stored=stored,
+        counts_moved=False,
     )
 
 

@@ -12,7 +12,7 @@ from edgekit.types import from_json
 
 
 def load(request: dict[str, Any]) -> Loaded:
-    """Read a file, run it in ONNX Runtime on samples for reference, and write it whole, with fixed sizes.
+    """Read a file, run it in ONNX Runtime on samples for reference, and write it whole; ``--dynamic`` keeps sizes open.
 
     The contract is that of :func:`converters.sources.pytorch.load`.
 
@@ -32,7 +32,8 @@ def inspect(request: dict[str, Any]) -> dict[str, Any]:
     """
     from converters.onnx.inspect import inspect as inspect_file
 
-    return inspect_file(from_json(LoadRequest, request).path)
+    asked = from_json(LoadRequest, request)
+    return inspect_file(asked.path, asked.inputs)
 
 
 SOURCE = Source(
@@ -46,6 +47,7 @@ SOURCE = Source(
     packages=("onnx", "onnxruntime"),
     extra="onnx",
     suffixes=(".onnx",),
+    options=("dynamic",),
     layout="nchw",
     arrives="converters.onnx.reading:arrives",
 )

@@ -32,7 +32,8 @@ def inspect(request: dict[str, Any]) -> dict[str, Any]:
     """
     from converters.tflite.inspect import inspect as inspect_file
 
-    return inspect_file(from_json(LoadRequest, request).path)
+    asked = from_json(LoadRequest, request)
+    return inspect_file(asked.path, asked.inputs)
 
 
 SOURCE = Source(

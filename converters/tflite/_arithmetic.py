@@ -20,12 +20,19 @@ _MOVES = frozenset(
     """.split()
 )
 # Operators with multiply-accumulates that no formula below covers.
-_UNCOUNTED = frozenset(
-    """
-    BIDIRECTIONAL_SEQUENCE_LSTM BIDIRECTIONAL_SEQUENCE_RNN CALL IF LSTM RFFT2D RNN STABLEHLO_CONVOLUTION
-    STABLEHLO_DOT_GENERAL STABLEHLO_WHILE SVDF UNIDIRECTIONAL_SEQUENCE_LSTM UNIDIRECTIONAL_SEQUENCE_RNN WHILE
-    """.split()
-)
+_UNCOUNTED = frozenset("CALL IF RFFT2D STABLEHLO_CONVOLUTION STABLEHLO_DOT_GENERAL STABLEHLO_WHILE WHILE".split())
+# Inputs that hold the matrices of recurrent layers. Each meets every step once: all are (outputs, inputs) there.
+_LSTM_MATRICES = (*range(1, 9), 16)  # of the input and of the state, for four gates; the projection
+_MATRICES = {
+    "BIDIRECTIONAL_SEQUENCE_LSTM": (*_LSTM_MATRICES, *range(18, 26), 33, *range(40, 48)),
+    "BIDIRECTIONAL_SEQUENCE_RNN": (1, 2, 5, 6, 10, 11),
+    "LSTM": _LSTM_MATRICES,
+    "RNN": (1, 2),
+    "SVDF": (1, 2),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _LSTM_MATRICES,
+    "UNIDIRECTIONAL_SEQUENCE_RNN": (1, 2),
+}
+_BASIC_LSTM_INPUTS = 5  # its older form: data, state, one matrix for all of it, bias, cell
 _QUANTIZED = ("int2", "int4", "int8", "uint4", "uint8", "int16")
 
 
@@ -50,7 +57,7 @@ def is_uncounted(kind: str) -> bool:
 
 
 def macs(item: Operator, elements: Elements, model: Model) -> int | None:
-    """Multiply-accumulates of one run with a batch of 1.
+    """Multiply-accumulates of one run, with a batch of 1 where that is open.
 
     Args:
         item: The operator.
@@ -65,11 +72,25 @@ def macs(item: Operator, elements: Elements, model: Model) -> int | None:
         inside = elements_of(model, body)
         parts = [macs(part, inside, model) for part in model.subgraphs[body]]
         return None if None in parts else sum(part or 0 for part in parts)
+    if item.kind in _MATRICES:
+        return _recurrent(item, elements)
     if item.kind not in _FORMULAS:
         return 0
     counted, per_element = _FORMULAS[item.kind](item)
     total = elements[counted.index]
     return None if total is None or per_element < 0 else total * per_element
+
+
+def _recurrent(item: Operator, elements: Elements) -> int | None:
+    """Steps of all sequences, times the elements of all matrices; peepholes are elementwise and do not count."""
+    data = _input(item, 0)
+    given, width = elements[data.index], (data.dynamic_shape or data.shape)[-1]
+    basic = item.kind == "LSTM" and len(item.inputs) == _BASIC_LSTM_INPUTS
+    places = (2,) if basic else _MATRICES[item.kind]
+    matrices = [item.inputs[place] for place in places if place < len(item.inputs)]
+    if given is None or width < 1:
+        return None
+    return given // width * sum(tensor.elements for tensor in matrices if tensor is not None)
 
 
 def _input(item: Operator, index: int) -> Tensor:

@@ -67,6 +67,7 @@ class Operator:
         options: The builtin's options, unpacked.
         weights: The stored weights among its inputs, those behind a DEQUANTIZE included.
         weights_dequantized: Whether there are such.
+        dequantized: Indices of the inputs that come out of such a DEQUANTIZE.
     """
 
     kind: str
@@ -75,6 +76,7 @@ class Operator:
     options: Any
     weights: list[Tensor] = field(default_factory=list)
     weights_dequantized: bool = False
+    dequantized: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,7 @@ def _graph(graph: Any, tensors: list[Tensor], raw: Any, schema: Any) -> list[Ope
         indirect = [dequantized[index] for index in inputs if index in dequantized]
         operator.weights = direct + indirect
         operator.weights_dequantized = bool(indirect)
+        operator.dequantized = frozenset(inputs) & dequantized.keys()
         found.append(operator)
     return found
 

@@ -46,12 +46,14 @@ def elements_of(model: Model, subgraph: int) -> Elements:
     The leading dynamic size of its inputs is taken as 1.
     """
     found: Elements = {}
+    is_open = any(-1 in tensor.dynamic_shape for tensor in model.tensors[subgraph])
     for index in numbers(model.raw.subgraphs[subgraph].inputs):
         tensor = model.tensors[subgraph][index]
         found[index] = None if -1 in tensor.dynamic_shape[1:] else tensor.elements
     for item in model.subgraphs[subgraph]:
         for output in item.outputs:
-            static = -1 not in output.dynamic_shape and output.shape != ()
+            # In a file with open sizes, no shape may be an unknown one rather than that of a scalar.
+            static = -1 not in output.dynamic_shape and not (is_open and output.shape == ())
             found[output.index] = output.elements if static else _carried(item, output, found, model)
     return found
 

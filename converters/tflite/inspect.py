@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,25 +10,39 @@ from typing import Any
 from converters.facts import Contents, OperatorFacts, assemble, float_ones, layer_facts, unchecked_reading
 from converters.tflite import layers
 from converters.tflite._arithmetic import is_uncounted, macs, numbers_of
-from converters.tflite._file import Model, Operator, numbers, read, text
+from converters.tflite._file import Model, Operator, Tensor, numbers, read, text
+from converters.tflite._moved import moved_bytes, weights_bytes
 from converters.tflite._paths import locations, module_path
+from converters.tflite._sized import Sized, at_sizes
 from converters.tflite._sizes import Elements, elements_of
+from converters.work import StoredTensor
+from edgekit.requests import LoadRequest
 from edgekit.types import FloatOperator, Signature, TensorSpec, to_json
 
 
-def inspect(path: str) -> dict[str, Any]:
+def inspect(path: str, inputs: Sequence[str] = ()) -> dict[str, Any]:
     """The facts of a TFLite file, as JSON of :class:`converters.facts.ModelFacts`. Runs in a child.
+
+    Args:
+        path: The file.
+        inputs: ``--input`` as typed: sizes to count for, of a file that leaves some open. It is run once, then.
 
     Raises:
         ConversionError: The file is truncated or damaged.
+        UsageError: The inputs are not those of the file.
     """
     with unchecked_reading(Path(path), "TFLite", "ai-edge-litert"):
         model = read(Path(path))
+        signature = signature_of(model)
+    sizes = _asked(model, signature, path, inputs)
+    with unchecked_reading(Path(path), "TFLite", "ai-edge-litert"):
+        sized = at_sizes(model, Path(path).read_bytes(), sizes) if sizes else Sized(model)
+        model = sized.model
         facts = assemble(
-            _contents(model),
+            replace(_contents(model), not_counted=sized.problem),
             format="TFLite",
             kind=f"TFLite model, schema version {model.raw.version}",
-            signature=signature_of(model),
+            signature=signature,
             producer=text(model.raw.description),
             metadata=_metadata(model.raw),
             notes=_notes(model),
@@ -60,19 +75,55 @@ def operator_facts(path: Path) -> list[OperatorFacts]:
 
 
 def _contents(model: Model) -> Contents:
-    stored = model.stored().values()
+    signature, stored = signature_of(model), model.stored().values()
     by_dtype: dict[str, int] = {}
     for tensor in stored:
         by_dtype[tensor.dtype] = by_dtype.get(tensor.dtype, 0) + tensor.stored_bytes
     scales = _scales(model)
-    dynamic_batch = any(spec.shape[:1] == (None,) for spec in signature_of(model).inputs)
+    dynamic_batch = any(spec.shape[:1] == (None,) for spec in signature.inputs)
     return Contents(
         operators=_operators(model),
         parameters=sum(tensor.elements for tensor in stored if tensor.is_weight and tensor.buffer not in scales),
         weights_bytes_by_dtype=by_dtype,
         uncounted=[item.kind for item in model.subgraphs[model.entry] if is_uncounted(item.kind)],
         assumption="dynamic batch taken as 1" if dynamic_batch else "",
+        stored=_stored(model),
+        counted_shapes={spec.name: tuple(size or 1 for size in spec.shape) for spec in signature.inputs},
     )
+
+
+def _asked(model: Model, signature: Signature, path: str, inputs: Sequence[str]) -> dict[int, TensorSpec]:
+    """The inputs at the sizes asked for, by index of the tensor; empty when none were."""
+    if not inputs:
+        return {}
+    from converters.shapes import settle
+
+    specs = settle(signature.inputs, LoadRequest(path, inputs=tuple(inputs)))
+    return dict(zip(_order(model, signature), specs, strict=True))
+
+
+def _order(model: Model, signature: Signature) -> list[int]:
+    """Index of the tensor of each input."""
+    definition = model.raw.signatureDefs[0] if model.raw.signatureDefs else None
+    named = {text(entry.name): int(entry.tensorIndex) for entry in (definition and definition.inputs) or ()}
+    plain = numbers(model.raw.subgraphs[model.entry].inputs)
+    return [named[spec.name] for spec in signature.inputs] if named else list(plain)
+
+
+def _stored(model: Model) -> list[StoredTensor]:
+    """All stored tensors, each buffer once, with the operator that reads it."""
+    operators = [item for graph in model.subgraphs for item in graph]
+    readers: dict[int, str] = {}
+    # Of weights that are dequantized first, the operator behind is the one that matters.
+    for item in sorted(operators, key=lambda item: item.kind == "DEQUANTIZE"):
+        for tensor in (*item.inputs, *item.weights):
+            if tensor is not None and tensor.stored_bytes:
+                readers.setdefault(tensor.buffer, item.kind)
+    return [_stored_tensor(tensor, readers.get(buffer, "")) for buffer, tensor in model.stored().items()]
+
+
+def _stored_tensor(tensor: Tensor, operator: str) -> StoredTensor:
+    return StoredTensor(tensor.name, tensor.dtype, tensor.shape, tensor.stored_bytes, operator)
 
 
 def _scales(model: Model) -> set[int]:
@@ -122,13 +173,13 @@ def _operators(model: Model) -> list[OperatorFacts]:
     # Operators of other subgraphs count where a composite calls them.
     elements = elements_of(model, model.entry)
     return [
-        _operator_facts(item, model, elements if index == model.entry else None)
+        _operator_facts(item, model, elements if index == model.entry else None, f"{index}:{place}")
         for index, graph in enumerate(model.subgraphs)
-        for item in graph
+        for place, item in enumerate(graph)
     ]
 
 
-def _operator_facts(item: Operator, model: Model, elements: Elements | None) -> OperatorFacts:
+def _operator_facts(item: Operator, model: Model, elements: Elements | None, node: str) -> OperatorFacts:
     weights = max(item.weights, key=lambda tensor: tensor.elements, default=None)
     computes, activations = numbers_of(item, weights)
     return OperatorFacts(
@@ -139,6 +190,9 @@ def _operator_facts(item: Operator, model: Model, elements: Elements | None) -> 
         activations=activations,
         macs=macs(item, elements, model) if elements is not None else 0,
         macs_unknown="a size of it is only known at run time",
+        node=node,
+        weights_bytes=weights_bytes(item),
+        moved_bytes=moved_bytes(item, elements, model) if elements is not None else 0,
     )
 
 

@@ -41,9 +41,12 @@ def command(
 ) -> None:
     """Show what is in a model file, source or converted, in data, or in the ranges that a calibration kept.
 
-    Inputs and outputs, operators with their counts, parameters, bytes of weights by dtype, multiply-accumulates of one
-    run, what computes in float in a quantized file, and what an ExecuTorch program leaves to portable kernels. A
-    converted file is read, not run; a source may need --model, --input or --trust, as in `edgekit convert`.
+    Inputs and outputs, operators with their counts, multiply-accumulates and weights, parameters, bytes by dtype, the
+    largest tensors, the size once compressed, the bytes that one run moves, what computes in float in a quantized file,
+    and what an ExecuTorch program leaves to portable kernels.
+
+    A converted file is read, not run; --input gives sizes to count for where it leaves some open, and a TFLite file is
+    run once for that. A source may need --model, --input or --trust, as in `edgekit convert`.
 
     With --data: shape, type, range, mean and classes of the samples, after what FILE makes of them where it is given.
     """

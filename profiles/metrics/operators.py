@@ -1,9 +1,9 @@
 """Where the time of a run goes, operator by operator, and how much of the model a delegate or provider runs.
 
 From ``MetricInput.raw["operators"]``, what :func:`profiles.operators.collect` wrote. Runtimes slow down under their
-profilers, so nothing here is a latency: what counts are shares. Times are means over the faster half of the profiled
-runs. All operators are taken from the same runs, so that they add up; other programs took the CPU in the slower half,
-if ever; and a mean sees parts of the whole microseconds that LiteRT, ONNX Runtime and XNNPACK round down to.
+profilers, so nothing here is a latency: what counts are shares. Times are means over the fastest quarter of the
+profiled runs. All operators are taken from the same runs, so that they add up; other programs had the CPU in the slower
+ones, if ever; and a mean sees parts of the whole microseconds that LiteRT, ONNX Runtime and XNNPACK round down to.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _HEAVY = re.compile(
     re.IGNORECASE,
 )
 _NAMED = 5
+_LEAST_RUNS = 3
 
 
 def measure(data: MetricInput) -> Sequence[Measurement]:
@@ -53,7 +54,7 @@ def times(raw: Mapping[str, Any]) -> tuple[OperatorTime, ...]:
     Returns:
         Empty where the profiler was not available.
     """
-    quick = _faster_half(raw["run_ns"])
+    quick = _fastest(raw["run_ns"])
     means = [sum(row["ns"][run] for run in quick) / len(quick) for row in raw["operators"]]
     total = sum(means)
     return tuple(
@@ -132,14 +133,14 @@ def share_to_require(measurements: Sequence[Measurement]) -> Measurement:
     return macs if macs.value is not None else found["delegated_nodes_ratio"]
 
 
-def _faster_half(run_ns: Sequence[int]) -> list[int]:
-    """Which runs took no longer than the median."""
-    middle = statistics.median(run_ns) if run_ns else 0
-    return [index for index, taken in enumerate(run_ns) if taken <= middle]
+def _fastest(run_ns: Sequence[int]) -> list[int]:
+    """Which runs are the fastest quarter, of more than a few."""
+    order = sorted(range(len(run_ns)), key=run_ns.__getitem__)
+    return order[: max(_LEAST_RUNS, len(order) // 4)]
 
 
 def _mean_run_ns(raw: Mapping[str, Any]) -> float:
-    return statistics.fmean(raw["run_ns"][index] for index in _faster_half(raw["run_ns"]))
+    return statistics.fmean(raw["run_ns"][index] for index in _fastest(raw["run_ns"]))
 
 
 def _share(metric: str, value: float | str, samples: int) -> Measurement:

@@ -10,7 +10,7 @@ import pytest
 
 from converters import dynamic
 from edgekit import feeds
-from edgekit.errors import ConversionError, UsageError
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.feeds import Feeds
 from edgekit.requests import LoadRequest
 from edgekit.types import Signature, TensorSpec
@@ -78,5 +78,5 @@ def test_a_source_that_takes_one_size_alone(tmp_path: Path) -> None:
     def stubborn(sample: dict[str, Any]) -> dict[str, Any]:
         return run({"ids": sample["ids"].reshape(1, 12), "scale": sample["scale"].reshape(1, 2)})
 
-    with pytest.raises(ConversionError, match="the source itself fails with ids"):
+    with pytest.raises(UnsupportedError, match="the source itself fails with ids"):
         dynamic.write_sizes(request(tmp_path, "batch"), SIGNATURE, chosen(), stubborn)

@@ -9,6 +9,9 @@ import torch
 
 from converters.onnx_import.operators import INTERNAL, RefusalError, operator, registry
 
+_MOST_ROUNDS = 5_000
+"""Of a loop: each is all of its body."""
+
 
 def _emit(specializer: Any, name: str, node: Any, operands: list[Any], **attributes: Any) -> Any:
     own = dataclasses.replace(node, attributes=attributes)
@@ -52,6 +55,12 @@ def if_(node: Any, specializer: Any, scope: Any, condition: Any) -> Any:
     return results
 
 
+def _check_rounds(number: int) -> None:
+    """Refuse what would be unrolled for hours."""
+    if number >= _MOST_ROUNDS:
+        raise RefusalError(f"it makes more than {_MOST_ROUNDS} rounds")
+
+
 @operator("Loop", control=True)
 def loop(node: Any, specializer: Any, scope: Any, trips: Any, condition: Any, *carried: Any) -> Any:
     """Unrolled; the number of rounds must be known, unless it has a limit: then what is too much is thrown away."""
@@ -69,6 +78,7 @@ def loop(node: Any, specializer: Any, scope: Any, trips: Any, condition: Any, *c
             raise RefusalError("data decides how many rounds it makes")
         if going is not None and not going.constant and limit is None:
             raise RefusalError("data decides how many rounds it makes")
+        _check_rounds(number)
         counter = specializer.constant(torch.tensor(number, dtype=torch.int64))
         given = going if going is not None else specializer.constant(torch.tensor(True))
         results = specializer.run_body(body, [counter, given, *states], scope, f"{node.path}.{number}")
@@ -111,6 +121,7 @@ def _scanned(node: Any, specializer: Any, scope: Any, states: list[Any], data: l
     outputs_count = len(body.outputs) - len(states)
     turned = node.get("scan_input_directions") or [0] * len(data)
     rounds = data[0].tensor.shape[axes[0]]
+    _check_rounds(rounds - 1)
     collected: list[list[Any]] = []
     for number in range(rounds):
         parts = [

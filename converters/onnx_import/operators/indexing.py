@@ -10,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as nn
 
-from converters.onnx_import.operators import operator
+from converters.onnx_import.operators import RefusalError, operator
 from converters.onnx_import.tensors import typed
 
 
@@ -23,7 +23,11 @@ def _from_start(places: Any, size: int) -> Any:
 def gather(node: Any, x: Any, places: Any) -> Any:
     axis = node.get("axis", 0) % max(x.dim(), 1)
     if not isinstance(places, torch.Tensor):
-        return _gather_known(x, axis, np.where(places < 0, places + x.shape[axis], places).astype(np.int64))
+        if isinstance(x.shape[axis], int):
+            places = np.where(places < 0, places + x.shape[axis], places)
+        elif places.size > 1 and (places < 0).any():
+            raise RefusalError("it counts from the end of an axis whose size is open")
+        return _gather_known(x, axis, places.astype(np.int64))
     shape = [*x.shape[:axis], *places.shape, *x.shape[axis + 1 :]]
     return torch.index_select(x, axis, _from_start(places, x.shape[axis]).reshape(-1)).reshape(shape)
 
@@ -127,11 +131,6 @@ def tensor_scatter(node: Any, past: Any, update: Any, starts: Any = None) -> Any
     shape = [1] * past.dim()
     shape[0], shape[axis] = places.shape[0], length
     return torch.scatter(past, axis, places.reshape(shape).expand(update.shape), update)
-
-
-@operator("NonZero")
-def non_zero(node: Any, x: Any) -> Any:
-    return torch.nonzero(x).t()
 
 
 @operator("Compress", static=(1,))

@@ -64,7 +64,7 @@ def fused_gemm(node: Any, a: Any, b: Any, c: Any = None) -> Any:
     return _activated(gemm(node, a, b, c), node.get("activation", ""), given)
 
 
-@operator("FusedMatMul", domain=MICROSOFT)
+@operator("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)
 def fused_matmul(node: Any, a: Any, b: Any) -> Any:
     if node.get("transBatchA", 0) or node.get("transBatchB", 0):
         raise RefusalError("with transBatchA or transBatchB")
@@ -103,3 +103,18 @@ def simplified_layer_norm(node: Any, x: Any, scale: Any) -> Any:
     if node.get("axis", -1) % x.dim() != x.dim() - 1 or node.wanted > 1:
         raise RefusalError("over several axes, or with its inverse deviation")
     return _rms_normed(x, scale, node.get("epsilon", 1e-5))
+
+
+@operator("EmbedLayerNormalization", domain=MICROSOFT)
+def embed_layer_norm(node: Any, words: Any, segments: Any, word_table: Any, place_table: Any, segment_table: Any,
+                     scale: Any, bias: Any, mask: Any = None, places: Any = None) -> Any:  # fmt: skip
+    """Embeddings of words, places and segments; lengths of samples come along for the attention behind it."""
+    total = nn.embedding(words, word_table)
+    total = total + (place_table[: words.shape[1]] if places is None else nn.embedding(places, place_table))
+    if segments is not None and segment_table is not None:
+        total = total + nn.embedding(segments, segment_table)
+    result = _normed(total, scale, bias, node.get("epsilon", 1e-12))
+    if node.wanted < 2:
+        return result
+    lengths = words[:, 0] * 0 if mask is None else torch.sum((mask == 1).to(torch.int32), 1)
+    return result, typed(lengths, torch.int32), total

@@ -1,16 +1,23 @@
-"""Integers that stand for floats."""
+"""Integers that stand for floats.
+
+Pairs of conversions and what operators on integers were are internal operators by then
+(:mod:`converters.onnx_import.quantized_nodes`); what is left is computed in floating point, with the same numbers.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+import torch.ao.quantization.fx._decomposed  # registers the operators that PT2E programs are written in
 import torch.nn.functional as nn
 
-from converters.onnx_import.operators import operator
+from converters.onnx_import.operators import INTERNAL, operator
 from converters.onnx_import.operators.convolution import padded, same_padding
 from converters.onnx_import.operators.shape import converted
 from converters.onnx_import.tensors import dtype_of, typed
+
+_INT8 = (-128, 127, torch.int8)
 
 
 def _along(parameter: Any, x: Any, axis: int, block: int) -> Any:
@@ -59,6 +66,35 @@ def dequantize(node: Any, x: Any, scale: Any, zero: Any = None) -> Any:
     if zero is not None:
         value = value - _along(zero, x, axis, block).to(torch.int32)
     return typed(value.to(torch.float32) * typed(by, torch.float32), dtype_of(code) if code else scale.dtype)
+
+
+@operator("Quantize", domain=INTERNAL)
+def quantize_pair(node: Any, x: Any) -> Any:
+    """The first half of a pair, in int8."""
+    call = torch.ops.quantized_decomposed.quantize_per_tensor.default
+    return call(x, node.get("scale"), node.get("zero"), *_INT8)
+
+
+@operator("Dequantize", domain=INTERNAL)
+def dequantize_pair(node: Any, x: Any) -> Any:
+    """The second half."""
+    call = torch.ops.quantized_decomposed.dequantize_per_tensor.default
+    return call(x, node.get("scale"), node.get("zero"), *_INT8)
+
+
+@operator("Saturate", domain=INTERNAL)
+def saturate(node: Any, x: Any) -> Any:
+    """What a pair does beside rounding."""
+    return torch.clamp(x, node.get("low"), node.get("high"))
+
+
+@operator("QuantizeDynamic", domain=INTERNAL)
+def quantize_dynamic(node: Any, x: Any) -> Any:
+    """``DynamicQuantizeLinear`` and back, in int8: 256 steps from the least value to the largest, zero included."""
+    calls = torch.ops.quantized_decomposed
+    scale, zero = calls.choose_qparams.tensor(x, *_INT8[:2], torch.finfo(torch.float32).eps, _INT8[2])
+    integers = calls.quantize_per_tensor.tensor(x, scale, zero, *_INT8)
+    return calls.dequantize_per_tensor.tensor(integers, scale, zero, *_INT8)
 
 
 def _shifted(x: Any, zero: Any, axis: int | None = None) -> Any:

@@ -13,6 +13,8 @@ import torch.nn.functional as nn
 
 from converters.onnx_import.operators import RefusalError, operator
 
+_MOST_STEPS = 5_000
+"""Of a sequence: each is several operators of its own."""
 Cell = Callable[[Any, list[Any]], list[Any]]
 """The products of the input with its weights at one step, and the states: the new states, the output first."""
 
@@ -72,6 +74,8 @@ def _run(node: Any, x: Any, lengths: Any, states: list[Any], make: Callable[[int
     """
     if node.get("layout", 0):
         x, states = x.transpose(0, 1), [item.transpose(0, 1) for item in states]
+    if x.shape[0] > _MOST_STEPS:
+        raise RefusalError(f"unrolls to {x.shape[0]} steps, more than {_MOST_STEPS}")
     directions = 2 if node.get("direction", "forward") == "bidirectional" else 1
     by_direction, last = [], []
     for direction in range(directions):

@@ -101,9 +101,14 @@ def arange(node: Any, start: Any, limit: Any, delta: Any) -> Any:
     return torch.from_numpy(np.asarray(values, dtype=start.dtype))
 
 
+def whole(size: Any) -> Any:
+    """A size as a Python number; one that stays open remains a symbol."""
+    return size if isinstance(size, torch.SymInt) else int(size)
+
+
 @operator("Reshape", static=(1,))
 def reshape(node: Any, x: Any, sizes: Any = None) -> Any:
-    wanted = [int(size) for size in (node.get("shape") if sizes is None else sizes)]
+    wanted = [whole(size) for size in (node.get("shape") if sizes is None else sizes)]
     if not node.get("allowzero", 0):
         wanted = [x.shape[axis] if size == 0 else size for axis, size in enumerate(wanted)]
     if -1 in wanted and 0 in wanted:
@@ -152,7 +157,7 @@ def concat(node: Any, *operands: Any) -> Any:
 @operator("Split", static=(1,))
 def split(node: Any, x: Any, sizes: Any = None) -> Any:
     axis = node.get("axis", 0)
-    chosen = node.get("split") if sizes is None else [int(size) for size in sizes]
+    chosen = node.get("split") if sizes is None else [whole(size) for size in sizes]
     if not chosen:
         count = node.get("num_outputs") or len(node.outputs)
         each = -(-x.shape[axis] // count)
@@ -171,6 +176,11 @@ def slice_(node: Any, x: Any, starts: Any = None, ends: Any = None, axes: Any = 
     turned = []
     for axis, start, end, step in zip(chosen or range(len(starts)), starts, ends, by, strict=True):
         axis = axis % x.dim()
+        if any(isinstance(item, torch.SymInt) for item in (start, end, x.shape[axis])):
+            if step < 0:
+                raise RefusalError("it goes backwards along an axis whose size is open")
+            cut[axis] = slice(start, end, step)
+            continue
         places = range(*slice(start, end, step).indices(x.shape[axis]))
         if not places:
             cut[axis] = slice(0, 0)
@@ -185,7 +195,7 @@ def slice_(node: Any, x: Any, starts: Any = None, ends: Any = None, axes: Any = 
 
 @operator("Expand", static=(1,))
 def expand(node: Any, x: Any, sizes: Any) -> Any:
-    wanted = torch.broadcast_shapes(tuple(x.shape), tuple(int(size) for size in sizes))
+    wanted = torch.broadcast_shapes(tuple(x.shape), tuple(whole(size) for size in sizes))
     return x if tuple(wanted) == tuple(x.shape) else x.expand(wanted)
 
 
@@ -195,7 +205,7 @@ def tile(node: Any, x: Any, repeats: Any, axis: Any = None) -> Any:
         times = [1] * x.dim()
         times[int(axis.item())] = int(repeats.item())
         return x.repeat(times)
-    return x.repeat([int(count) for count in repeats]) if x.dim() else x
+    return x.repeat([whole(count) for count in repeats]) if x.dim() else x
 
 
 @operator("Pad", static=(1, 2, 3))

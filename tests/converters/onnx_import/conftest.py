@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,24 @@ pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 @pytest.fixture(autouse=True)
 def _one_thread(one_thread: None) -> None:
     """The tensors here are tiny."""
+
+
+def _of_benchmarks(name: str) -> ModuleType:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+        return importlib.import_module(name)
+
+
+@pytest.fixture(scope="session")
+def node_tests() -> ModuleType:
+    """ONNX's own node tests: which count, and how one is run."""
+    return _of_benchmarks("_onnx_node_tests")
+
+
+@pytest.fixture(scope="session")
+def conformance() -> ModuleType:
+    """What they say about the importer."""
+    return _of_benchmarks("_onnx_conformance")
 
 
 @pytest.fixture

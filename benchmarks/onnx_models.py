@@ -1,0 +1,209 @@
+"""Convert real ONNX files, and ONNX made here by every exporter, to TFLite and ExecuTorch; check them, print a table.
+
+    OMP_NUM_THREADS=1 python benchmarks/onnx_models.py [--only NAME] [--json FILE]
+
+Every float32 file must agree with the ONNX file to 100 dB, every int8 file must be made and verified. Of what PyTorch
+exported, the TFLite file may have at most 2 % more operators than what litert-torch makes of the same network without
+ONNX. No convolution and no matrix product of a ``.pte`` may be left outside the delegate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import _onnx_networks as networks
+import numpy as np
+from _shared_data import cifar_images, iris_rows, mnist_images
+from sources import edgekit
+
+ROOT = Path(__file__).parent.parent
+MIN_FLOAT_DB = 100.0
+MAX_MORE_OPERATORS = 0.02
+_HEAVY = ("convolution", "mm", "addmm", "bmm", "baddbmm", "linear", "matmul", "conv1d", "conv2d")
+_LINE = "{:30} {:>9} {:>9} {:>9} {:>9} {:>14} {:>10}  {}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One ONNX file.
+
+    Attributes:
+        name: As in the table.
+        path: The file.
+        data: Samples by input name; ``None`` for random ones.
+        program: The same network as PyTorch saves it, where there is one to count operators of.
+        quantized: Whether it arrives with 8 bits already.
+    """
+
+    name: str
+    path: Path
+    data: dict[str, Any] | None
+    program: Path | None = None
+    quantized: bool = False
+
+
+@dataclass
+class Row:
+    """What became of it; decibels by ``target scheme``, operators of the float32 TFLite files.
+
+    Attributes:
+        operators: From ONNX, and from PyTorch without it.
+        outside: Operators of the float32 ``.pte`` outside the delegate.
+        findings: What is not as asked.
+    """
+
+    name: str
+    sqnr_db: dict[str, float | None] = field(default_factory=dict)
+    operators: tuple[int, int] | None = None
+    outside: list[str] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+
+
+def real_files(shared: Path) -> Iterator[Case]:
+    """The files of the shared folder."""
+    digits = {"Input3": mnist_images(shared, "raw")[0][::20]}
+    for name in ("mnist", "mnist_winml", "opt-mnist"):
+        yield Case(name, shared / f"mnist_onnx/{name}.onnx", digits)
+    yield Case("winml-iris", shared / "winml_iris/Network.onnx", {"x": iris_rows(shared)[0]})
+    pictures = {"x": cifar_images(shared, "half")[0][::10]}
+    yield Case("winml-cifar", shared / "winml_cifar10/ImageClassifier.onnx", pictures)
+    faces = {"x": networks.samples((3, 240, 320))[:16]}
+    for name in ("version-RFB-320", "version-slim-320_simplified"):
+        yield Case(name, shared / f"ultraface/{name}.onnx", faces)
+
+
+def made_files(folder: Path, wanted: tuple[str, ...]) -> Iterator[Case]:
+    """What is made here, by exporter; only those whose names start as wanted."""
+
+    def asked(name: str) -> bool:
+        return not wanted or name.startswith(wanted)
+
+    for name in networks.NETWORKS:
+        for dynamo in (True, False):
+            case = f"{name} ({'dynamo' if dynamo else 'traced'})"
+            if asked(case):
+                path, data = networks.to_onnx(name, folder, dynamo)
+                yield Case(case, path, data, networks.to_program(name, folder))
+    for kind in ("cnn", "gru"):
+        if asked(f"keras {kind}"):
+            yield Case(f"keras {kind} (tf2onnx)", *networks.keras_to_onnx(kind, folder))
+    for name, kind in ((name, kind) for name in ("resnet", "transformer") for kind in ("QDQ", "QOperator", "dynamic")):
+        if asked(f"ORT {kind} {name}"):
+            path, data = networks.to_onnx(name, folder, dynamo=True)
+            yield Case(f"ORT {kind} {name}", networks.quantized(path, kind, data), data, quantized=True)
+
+
+def judge(case: Case, folder: Path, counted: dict[Path, int]) -> Row:
+    """Convert a file in one command and look at what came out.
+
+    Args:
+        case: Which one.
+        folder: An empty one, for the results.
+        counted: Operators of what PyTorch's own programs became, by program; filled here.
+    """
+    row = Row(case.name)
+    options = ["--to=tflite", "--to=executorch", "--int8", "--quant=float32"]
+    code, report, said = edgekit("convert", str(case.path), *options, *_data(case, folder), "-o", str(folder / "out"))
+    made = {f"{item['target']} {item['scheme']}": item for item in report.get("artifacts", ())}
+    for cell in (f"{target} {scheme}" for target in ("tflite", "executorch") for scheme in ("float32", "int8")):
+        if cell not in made:
+            failed = next((item for item in report.get("failures", ()) if item.get("what") in (cell, "")), None)
+            row.findings.append(f"{cell}: {failed['message'] if failed else f'exit {code}: {said.strip()[-300:]}'}")
+            continue
+        found = made[cell]["verification"]
+        known = [item["sqnr_db"] for item in found["outputs"] if item["sqnr_db"] is not None]
+        row.sqnr_db[cell] = min(known) if known else None
+        if found["status"] != "passed":
+            row.findings.append(f"{cell}: {found['status']}")
+        # What an 8-bit file rounds, a float file does not.
+        if cell.endswith("float32") and known and min(known) < MIN_FLOAT_DB and not case.quantized:
+            row.findings.append(f"{cell}: {min(known):.1f} dB, limit {MIN_FLOAT_DB:g}")
+    if "executorch float32" in made:
+        row.outside = [item["operator"] for item in made["executorch float32"]["undelegated"]]
+    for cell in (item for item in made if item.startswith("executorch")):
+        heavy = [item["operator"] for item in made[cell]["undelegated"] if is_heavy(item["operator"])]
+        row.findings += [f"{cell}: {', '.join(heavy)} outside the delegate"] if heavy else []
+    if case.program is not None and "tflite float32" in made:
+        if case.program not in counted:
+            counted[case.program] = _operators_without_onnx(case, folder)
+        row.operators = (operators(Path(made["tflite float32"]["path"])), counted[case.program])
+        if row.operators[0] > row.operators[1] * (1 + MAX_MORE_OPERATORS):
+            row.findings.append(f"{row.operators[0]} operators, from PyTorch {row.operators[1]}")
+    return row
+
+
+def is_heavy(operator: str) -> bool:
+    """Whether ``aten.mm.default`` and the like is a convolution or a matrix product."""
+    return any(part in _HEAVY for part in operator.replace("::", ".").split("."))
+
+
+def operators(path: Path) -> int:
+    """How many operators a TFLite file has."""
+    _, facts, said = edgekit("inspect", str(path))
+    if "operators" not in facts:
+        raise RuntimeError(f"edgekit inspect {path}: {said}")
+    return sum(facts["operators"].values())
+
+
+def _data(case: Case, folder: Path) -> list[str]:
+    if case.data is None:
+        return ["--data=random"]
+    path = folder / "data.npz"
+    np.savez(path, **case.data)
+    return ["--data", str(path)]
+
+
+def _operators_without_onnx(case: Case, folder: Path) -> int:
+    out = folder / "from-pytorch"
+    code, report, said = edgekit("convert", str(case.program), "--to=tflite", "--quant=float32", "-o", str(out))
+    if code:
+        raise RuntimeError(f"edgekit convert {case.program}: {said}")
+    return operators(Path(report["artifacts"][0]["path"]))
+
+
+def shown(row: Row) -> str:
+    """A line of the table."""
+    cells = [f"{target} {scheme}" for target in ("tflite", "executorch") for scheme in ("float32", "int8")]
+    decibels = [
+        "-" if cell not in row.sqnr_db else "exact" if row.sqnr_db[cell] is None else f"{row.sqnr_db[cell]:.1f}"
+        for cell in cells
+    ]
+    counts = "" if row.operators is None else f"{row.operators[0]} ({row.operators[1]})"
+    return _LINE.format(row.name, *decibels, counts, len(row.outside), "; ".join(row.findings) or "ok")
+
+
+def main() -> int:
+    """Convert, judge, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", type=Path, default=ROOT.parent / "shared" / "models")
+    parser.add_argument("--only", action="append", default=[], help="cases whose name starts like this")
+    parser.add_argument("--json", type=Path, default=ROOT / "build" / "onnx_models.json")
+    options = parser.parse_args()
+    start, rows, counted, wanted = time.monotonic(), list[Row](), dict[Path, int](), tuple(options.only)
+    print(_LINE.format("SQNR dB of", "TFLite", "int8", ".pte", "int8", "operators", "outside", "verdict"))
+    with tempfile.TemporaryDirectory(prefix="edgekit-onnx-") as name:
+        real = real_files(options.models.resolve()) if options.models.is_dir() else iter(())
+        cases = (case for case in real if not wanted or case.name.startswith(wanted))
+        for number, case in enumerate(itertools.chain(cases, made_files(Path(name), wanted))):
+            folder = Path(name) / f"case-{number}"
+            folder.mkdir()
+            rows.append(judge(case, folder, counted))
+            print(shown(rows[-1]), flush=True)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    wrong = [row for row in rows if row.findings]
+    print(f"{len(rows)} files, {len(wrong)} not as asked, {time.monotonic() - start:.0f} s")
+    return int(bool(wrong) or not rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

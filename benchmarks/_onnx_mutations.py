@@ -23,7 +23,8 @@ _LOCATIONS = ("", ".", "..", "../secret.bin", "../../secret.bin", "/etc/passwd",
               "loop.bin")  # fmt: skip
 _OPERATORS = tuple(
     "Foo Conv Reshape If Loop Scan Resize Pad Slice Gather TopK Einsum LSTM QLinearConv Col2Im ScatterND Unique "
-    "NonZero Split Range OneHot GridSample STFT Attention Identity Constant Optional SequenceAt RoiAlign MaxUnpool".split()
+    "NonZero Split Range OneHot GridSample STFT Attention Identity Constant Optional SequenceAt RoiAlign "
+    "MaxUnpool".split()
 )
 
 
@@ -151,7 +152,7 @@ def _values(model: ModelProto, source: Random) -> str:
     at = 8 * source.randrange(len(tensor.raw_data) // 8)
     number = source.choice(_NUMBERS).to_bytes(8, "little", signed=True)
     tensor.raw_data = tensor.raw_data[:at] + number + tensor.raw_data[at + 8 :]
-    return tensor.name
+    return str(tensor.name)
 
 
 def _apart(model: ModelProto, source: Random) -> str:
@@ -284,6 +285,8 @@ def _border(model: ModelProto, source: Random) -> str:
 
 def _versions(model: ModelProto, source: Random) -> str:
     kind = source.choice(("ir", "opset", "opset", "none", "domain"))
+    if not model.opset_import:
+        model.opset_import.add()
     if kind == "ir":
         model.ir_version = source.choice((0, 1, 3, 4, 99, -1))
     elif kind == "none":

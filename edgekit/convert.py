@@ -172,6 +172,12 @@ def _check_request(wanted: Sequence[Wanted], options: ConvertOptions) -> None:
     Raises:
         UsageError: Names the option.
     """
+    if options.data is None and (anew := [item for item in wanted if item.calibrated]):
+        names = ", ".join(f"{item.scheme.name} on {item.target.title}" for item in anew)
+        raise UsageError(
+            f"{names}: the ranges of the model cannot be taken over, and there is no data to take new ones from.",
+            hint="--data FILE with 100 or more real, preprocessed samples",
+        )
     if any(item.quantized for item in wanted):
         if options.optimize and options.data is None:
             raise UsageError(

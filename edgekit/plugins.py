@@ -67,7 +67,8 @@ class Target:
         suffix: Of its files, with the dot.
         runtime: Name of the runtime that runs them (``profiles/runtimes/<runtime>.py``).
         identify: As :attr:`Source.identify`.
-        inspect: As :attr:`Source.inspect`, but it takes ``path`` and ``inputs``, a list of ``--input`` as typed or empty.
+        inspect: As :attr:`Source.inspect`, but it takes ``path`` and ``inputs``, a list of
+            ``--input`` as typed or empty.
         preload, packages, extra: What ``inspect`` needs, as in :class:`Source`.
         refused: Schemes it will not do, with the reason, in a sentence that follows a colon.
     """
@@ -233,6 +234,9 @@ class Session(Protocol):
 
     def sentinel(self) -> Mapping[str, Any]:
         """Time a fixed computation a few times, whatever the file: how fast the processor is now."""
+
+    def peak(self, threads: int) -> Mapping[str, Any]:
+        """Time matrix products on some threads, whatever the file: what the processor can do."""
 
     def idle(self, seconds: float, count: int) -> Mapping[str, Any]:
         """Time ``count`` runs in nanoseconds, each after ``seconds`` without one."""

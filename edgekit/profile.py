@@ -13,30 +13,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit import feeds, registry
+from edgekit import asides, feeds, registry
+from edgekit.conditions import Conditions
 from edgekit.data import RANDOM_SAMPLES, SEED
 from edgekit.data_options import DataOptions
+from edgekit.errors import EdgekitError
 from edgekit.jobs import DEFAULT_TIMEOUT_S, Workers
 from edgekit.options import SourceOptions, named
 from edgekit.paths import existing
-from edgekit.plugins import MetricInput
+from edgekit.plugins import MetricInput, Session
 from edgekit.progress import Progress, Silent
 from edgekit.publish import sha256
 from edgekit.samples import Samples, open_samples
 from edgekit.scratch import scratch_folder
-from edgekit.subjects import File, Subject, each, keep_contents, open_file, read_contents
-from edgekit.types import DeviceFacts, Drift, Measurement, Profile, Report, Turn
+from edgekit.subjects import File, Subject, each, keep_contents, open_file, read_contents, recount
+from edgekit.types import DeviceFacts, Drift, Failure, Measurement, OperatorTime, Profile, Report, Turn
 from edgekit.versus import Versus
 
 BUDGET_S = 10.0
 """Seconds of warm-up and timing per file."""
 
 QUICK_BUDGET_S = 0.5
+COLD_PROCESSES = 5
 
 NOTES = (
     "Latency: feeding the inputs, inference and fetching the outputs, called from Python; files take turns.",
     "Load and first run: of one fresh process, the file in the page cache, the runtime's import left out.",
-    "Memory: peak resident size up to the first runs, over a process that has imported the runtime alone.",
+    "Memory: peak resident size up to the first runs, over a process that has imported the runtime alone; libraries "
+    "left out.",
 )
 """What the figures mean, in every report."""
 
@@ -50,13 +54,23 @@ class Measuring:
 
     Attributes:
         threads: That each runtime may use; each file is measured with each number.
+        affinity: CPUs that it may use; all that this process may when empty.
         budget_s: Seconds of warm-up and timing per file, at most.
+        thorough: Whether memory plans and the peak of the CPU are measured too.
+        cold: How many fresh processes to start for each file; 0 for none.
+        operators: Whether to time the operators of each file.
+        require_delegated: Share of each file's work that must be in a delegate; needs ``operators``.
         timeout_s: Time limit of each request to an agent, in seconds.
         seed: Of the order within rounds.
     """
 
     threads: tuple[int, ...] = (1,)
+    affinity: tuple[int, ...] = ()
     budget_s: float = BUDGET_S
+    thorough: bool = True
+    cold: int = 0
+    operators: bool = False
+    require_delegated: float | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
     seed: int = SEED
 
@@ -156,11 +170,15 @@ class _Run:
         device = registry.devices()["host"]
         facts = device.facts()
         timeout_s = self.measuring.timeout_s
+        affinity = self.measuring.affinity or None
         with scratch_folder() as scratch, ExitStack() as stack:
 
-            def start(one: Subject) -> None:
+            def open_one(one: Subject) -> Session:
                 arguments = (one.file.path, one.target.name, one.threads, None, scratch, timeout_s)
-                one.agent = stack.enter_context(device.open_session(*arguments))
+                return device.open_session(*arguments, affinity=affinity)
+
+            def start(one: Subject) -> None:
+                one.agent = stack.enter_context(open_one(one))
 
             for one in subjects:
                 if one.error is None:
@@ -171,26 +189,47 @@ class _Run:
                     reference, data, data_options, options, device, self.measuring.threads[0], timeout_s, workers
                 )
                 keep_contents(begun)
-            timed = list(subjects)
-            if self.versus is not None:
-                timed.append(self.versus.choose(subjects))
-                start(timed[-1])
-            self._start(timed, samples)
+                timed = list(subjects)
+                if self.versus is not None:
+                    timed.append(self.versus.choose(subjects))
+                    start(timed[-1])
+                self._start(timed, samples)
+                keep_contents(recount(subjects, workers, options.timeout_s))
+            before = self._conditions(subjects)
             self._time(timed)
+            after = self._conditions(subjects)
             if samples.reference is not None or samples.dataset is not None:
                 self._run_samples(subjects, scratch)
+            self._asides(subjects, open_one)
+            profiles = [(one, _profile(one, samples)) for one in subjects if one.error is None]
             return Report(
                 command="edgekit profile" if self.versus is None else "edgekit compare",
                 source="" if reference is None else str(reference),
-                profiles=tuple(_profile(one, samples) for one in subjects if one.error is None),
+                profiles=tuple(item for _, item in profiles),
                 comparisons=() if self.versus is None else tuple(self.versus.comparisons(subjects)),
-                failures=tuple(
-                    one.failure(several=len(self.measuring.threads) > 1) for one in subjects if one.error is not None
-                ),
-                notes=_notes(timed, samples, facts),
+                failures=(*self._failures(subjects), *self._undelegated(profiles)),
+                notes=(*_notes(timed, samples, facts), *_weather(timed, before, after)),
                 device=facts,
-                fingerprint=_fingerprint(facts),
+                fingerprint=self._fingerprint(facts),
+                conditions=tuple(one for one in (before, after) if one is not None),
             )
+
+    def _failures(self, subjects: Sequence[Subject]) -> list[Failure]:
+        several = len(self.measuring.threads) > 1
+        return [one.failure(several=several) for one in subjects if one.error is not None]
+
+    def _undelegated(self, profiles: Sequence[tuple[Subject, Profile]]) -> list[Failure]:
+        least = self.measuring.require_delegated
+        if least is None:
+            return []
+        found = [asides.too_little_delegated(one, item.measurements, least) for one, item in profiles]
+        return [one for one in found if one is not None]
+
+    def _fingerprint(self, facts: DeviceFacts) -> dict[str, str]:
+        """What figures of two runs must share to be compared, beside files, inputs and versions of the runtimes."""
+        names = ("name", "system", "machine", "cpu", "cores", "python")
+        found = {name: str(getattr(facts, name)) for name in names}
+        return {**found, "affinity": ",".join(map(str, self.measuring.affinity)) or "all"}
 
     def _subjects(self, files: Sequence[File]) -> list[Subject]:
         pairs = [(file, threads) for file in files for threads in self.measuring.threads]
@@ -240,6 +279,31 @@ class _Run:
     def _enough(subjects: Sequence[Subject], versus: Versus) -> Callable[[Sequence[Any]], bool]:
         return lambda timings: versus.enough(subjects, [timing.turns for timing in timings])
 
+    def _conditions(self, subjects: Sequence[Subject]) -> Conditions | None:
+        """The state of the machine now; ``None`` when no file is left to ask for it."""
+        one = next((item for item in subjects if item.error is None), None)
+        if one is None:
+            return None
+        try:
+            found: Conditions = registry.function("profiles.conditions:read")(one.session)
+        except EdgekitError as error:
+            one.fail(error)
+            return self._conditions(subjects)
+        return found
+
+    def _asides(self, subjects: Sequence[Subject], open_one: asides.Opener) -> None:
+        """What is measured when the rounds are over, one file at a time."""
+        if self.measuring.operators:
+            asides.operators(subjects, open_one, self.progress)
+        if self.measuring.cold:
+            asides.cold(subjects, open_one, self.measuring.cold, self.progress)
+        if self.measuring.thorough:
+            asides.peaks(subjects, self.progress)
+            asides.arenas(subjects, self.progress)
+        else:
+            for one in subjects:
+                one.raw["arena"] = {"unavailable": "not asked for with --quick"}
+
     def _run_samples(self, subjects: Sequence[Subject], scratch: Path) -> None:
         def run(one: Subject) -> None:
             assert one.feeds is not None  # noqa: S101 - set before the first run
@@ -270,6 +334,7 @@ def _profile(one: Subject, samples: Samples) -> Profile:
         measurements=tuple(found),
         drift=drift,
         turns=tuple(map(_turn, one.raw["turns"])),
+        operators=_operators(one),
         notes=(*one.notes, *problems),
     )
 
@@ -277,6 +342,11 @@ def _profile(one: Subject, samples: Samples) -> Profile:
 def _turn(raw: Mapping[str, Any]) -> Turn:
     flags = registry.function("profiles.turns:preempted")(raw)
     return Turn(raw["round"], tuple(raw["ns"]), None if flags is None else tuple(flags), raw["sentinel_ns"])
+
+
+def _operators(one: Subject) -> tuple[OperatorTime, ...]:
+    raw = one.raw.get("operators")
+    return () if raw is None else tuple(registry.function("profiles.metrics.operators:times")(raw))
 
 
 def _drift(one: Subject, samples: Samples) -> tuple[tuple[Drift, ...], list[str]]:
@@ -289,12 +359,6 @@ def _drift(one: Subject, samples: Samples) -> tuple[tuple[Drift, ...], list[str]
     except ValueError as error:
         return (), [f"drift: {error}"]
     return drifts, [f"output {drift.output}: {drift.finding}" for drift in drifts if drift.finding]
-
-
-def _fingerprint(facts: DeviceFacts) -> dict[str, str]:
-    """What figures of two runs must share to be compared, beside files, inputs and versions of the runtimes."""
-    names = ("name", "system", "machine", "cpu", "cores", "python")
-    return {name: str(getattr(facts, name)) for name in names}
 
 
 def _notes(subjects: Sequence[Subject], samples: Samples, facts: DeviceFacts) -> tuple[str, ...]:
@@ -317,3 +381,16 @@ def _notes(subjects: Sequence[Subject], samples: Samples, facts: DeviceFacts) ->
         busy = f"load average {facts.load_average:.1f}, {facts.cores} cores"
         notes.append(f"The machine was busy when this began: {busy}.")
     return tuple(notes)
+
+
+def _weather(subjects: Sequence[Subject], before: Conditions | None, after: Conditions | None) -> list[str]:
+    """What happened to the machine while files were timed, a sentence each."""
+    found = []
+    if before is not None and after is not None:
+        changes = registry.function("profiles.conditions:changes")(before, after)
+        found += [f"While files were timed, {change}." for change in changes]
+    rounds = {turn["round"]: turn["sentinel_ns"] for one in subjects for turn in one.raw.get("turns", ())}
+    slow = registry.function("profiles.turns:throttled")(list(rounds.values()))
+    if slow:
+        found.append(f"The processor itself was over 10 % slower than at its best in {slow:.0%} of the rounds.")
+    return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgekit import registry
+from edgekit import feeds, registry
 from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.jobs import Job, Workers
 from edgekit.paths import existing_file
@@ -112,22 +112,44 @@ def open_file(path: Path) -> File:
     return file
 
 
-def read_contents(files: Sequence[File], workers: Workers, timeout_s: float) -> list[tuple[File, Future[Any]]]:
+Begun = list[tuple[File, Future[Any]]]
+"""Files that are being read, for :func:`keep_contents`."""
+
+
+def read_contents(files: Sequence[File], workers: Workers, timeout_s: float) -> Begun:
     """Begin to read what ``inspect`` says about each file."""
     begun = []
     for file in files:
         if file.target is None:
             continue
-        target, name = file.target, file.path.name
         try:
-            registry.require(target.packages, target.extra, f"Reading {name}")
+            registry.require(file.target.packages, file.target.extra, f"Reading {file.path.name}")
         except EdgekitError as error:
             file.facts = {"unavailable": error.message}
             continue
-        arguments = {"path": str(file.path.absolute())}
-        job = Job(f"{name}: read weights", target.inspect, arguments, target.preload, timeout_s)
-        begun.append((file, workers.submit(job)))
+        begun.append((file, workers.submit(_reading(file, (), timeout_s))))
     return begun
+
+
+def recount(subjects: Sequence[Subject], workers: Workers, timeout_s: float) -> Begun:
+    """Begin to read files that leave sizes open once more, for the sizes that they are run on."""
+    begun: Begun = []
+    for one in subjects:
+        known = "unavailable" not in one.file.facts and not any(one.file is file for file, _ in begun)
+        if one.error is None and one.feeds is not None and known:
+            sizes = {name: array.shape[1:] for name, array in feeds.read(one.feeds).arrays.items()}
+            pairs = zip(one.session.signature.inputs, sizes.values(), strict=False)
+            found = [(spec, sizes.get(spec.name, shape)) for spec, shape in pairs if None in spec.shape]
+            typed = tuple(f"{spec.name}={','.join(map(str, shape))}" for spec, shape in found)
+            if typed:
+                begun.append((one.file, workers.submit(_reading(one.file, typed, timeout_s))))
+    return begun
+
+
+def _reading(file: File, inputs: tuple[str, ...], timeout_s: float) -> Job:
+    assert file.target is not None  # noqa: S101 - only files with one are read
+    arguments = {"path": str(file.path.absolute()), "inputs": list(inputs)}
+    return Job(f"{file.path.name}: read weights", file.target.inspect, arguments, file.target.preload, timeout_s)
 
 
 def keep_contents(begun: Iterable[tuple[File, Future[Any]]]) -> None:

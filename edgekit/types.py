@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
+from edgekit.conditions import Conditions
+
 SCHEMA_VERSION = 1
 
 T = TypeVar("T")
@@ -314,7 +316,7 @@ class OperatorTime:
             calling one takes beside the operators in it.
         name: Of this one; empty where the runtime does not say.
         delegate: The delegate or execution provider that ran it; empty outside of any.
-        time_ns: In one run, all its calls together; mean of the fastest quarter of the profiled runs.
+        time_ns: In one run, all its calls together; mean of the faster half of its times.
         share: Of the time of all operators.
         count: How often it ran in one run; of a type, over all its operators.
         node: The operator's ``node`` in what ``inspect`` says about the file; empty where that is not known.
@@ -358,6 +360,7 @@ class Report:
 
     Attributes:
         fingerprint: What measured figures depend on beside the files: those of runs that differ in it are not compared.
+        conditions: The state of the machine before and after files were timed.
     """
 
     command: str
@@ -370,6 +373,7 @@ class Report:
     notes: tuple[str, ...] = ()
     device: DeviceFacts | None = None
     fingerprint: Mapping[str, str] = field(default_factory=dict)
+    conditions: tuple[Conditions, ...] = ()
 
 
 def to_json(value: Any) -> Any:

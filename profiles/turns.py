@@ -6,7 +6,7 @@ A turn is the agent's answer to ``time`` (:mod:`profiles.agent`) with the number
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 DELAYED_NS = 50_000
@@ -14,6 +14,7 @@ DELAYED_NS = 50_000
 
 On a busy machine 97 % of the runs slower than 1.5 medians had a switch or such a wait, and 6 % of the others."""
 
+THROTTLED_RATIO = 1.1
 _LEAST_CLEAN = 0.5
 
 
@@ -38,3 +39,16 @@ def centre(turn: Mapping[str, Any]) -> float:
         if len(clean) >= _LEAST_CLEAN * len(flags):
             return float(statistics.median(clean))
     return float(statistics.median(turn["ns"]))
+
+
+def throttled(sentinels: Sequence[float | None]) -> float:
+    """The share of rounds in which a fixed computation took over 10 % longer than in the better half of them.
+
+    Args:
+        sentinels: Nanoseconds of it, per round; ``None`` where it was not timed.
+    """
+    known = sorted(value for value in sentinels if value is not None)
+    if not known:
+        return 0.0
+    usual = statistics.median(known[: (len(known) + 1) // 2])
+    return sum(value > THROTTLED_RATIO * usual for value in known) / len(known)

@@ -17,8 +17,8 @@ from converters.executorch import _blocks, _io, _pt2e
 from converters.executorch.lower import write
 from converters.graph import PTE, TORCH_EXPORT, StepResult
 from converters.layers import MOVES, Layer, resolve
+from converters.torch_export import logits, quantized
 from converters.torch_export import program as programs
-from converters.torch_export import quantized
 from converters.torch_export.layers import layers_of
 from edgekit.errors import UnsupportedError
 from edgekit.plugins import Step
@@ -145,11 +145,16 @@ def _quantized(exported: Any, scheme: str, wanted: Quantization, ranges: str | N
             places = ", ".join(_place(layer) for layer in layers if layer.name in left)
             notes.append(f"{places} stayed float: 4-bit layers need an inner size that {_blocks.BLOCK} divides.")
     else:
-        module = _pt2e.prepared(exported.module(check_guards=False), schemes)
+        module = exported.module(check_guards=False)
+        if scheme == "int8":
+            found = ranges_file.needed(ranges, scheme)
+            shifted, said = logits.shift(module, schemes, found, wanted.method)
+            given = {**found.chosen(wanted.method), **shifted}
+            notes += said
+        module = _pt2e.prepared(module, schemes)
         names = _pt2e.quantized_names(module)
         module(*args)  # the observers of weights and other constants see them
         if scheme == "int8":
-            given = ranges_file.needed(ranges, scheme).chosen(wanted.method)
             _pt2e.set_ranges(module, given)
         module = convert_pt2e(module)
         fused = _pt2e.fused_names(module) - names

@@ -253,6 +253,7 @@ def _infer(graph: Graph) -> None:
     stored = [_copy(item) for item in guess.value_info]
     del guess.value_info[:]
     guess.value_info.extend(item for item in stored if item.name in foreign)
+    _open_negative(guess)
     model = onnx.ModelProto()
     model.CopyFrom(graph.proto)
     model.graph.CopyFrom(guess)
@@ -265,6 +266,15 @@ def _infer(graph: Graph) -> None:
             graph.values[item.name] = value_of(item)
     for name, constant in graph.constants.items():
         graph.values[name] = Value(constant.dtype, constant.shape)
+
+
+def _open_negative(graph: Any) -> None:
+    """Sizes of -1, which some exporters write for dynamic ones, as ONNX has these: inference may abort on them."""
+    for inner in _graphs(graph):
+        for item in (*inner.input, *inner.value_info, *inner.output):
+            for dim in item.type.tensor_type.shape.dim:
+                if dim.HasField("dim_value") and dim.dim_value < 0:
+                    dim.ClearField("dim_value")
 
 
 def sort(graph: Any) -> None:

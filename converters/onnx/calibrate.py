@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from converters.calibration import ranges
+from converters.calibration.shift import LinearLayer
 from converters.graph import ONNX
+from converters.onnx import _logits
 from converters.onnx import _prepare as preparation
-from converters.onnx._graph import attribute
 from edgekit import feeds as folders
 from edgekit import reporting
 from edgekit.errors import ConversionError
 from edgekit.plugins import Calibration
-
-_SOFTMAX_OF_ONE_AXIS = 13
 
 
 def calibrate(source: str, output: str, feeds: str, percentile: float) -> dict[str, Any]:
@@ -39,7 +38,7 @@ def calibrate(source: str, output: str, feeds: str, percentile: float) -> dict[s
     session, names = _session(prepared)
     preparation.remove(prepared)
     samples = folders.read(Path(feeds))
-    collector = ranges.Collector(names.logits)
+    collector = ranges.Collector(names.logits, layers=names.layers)
     for done, sample in enumerate(samples.samples(), 1):
         given = {name: values for name, values in sample.items() if name in names.inputs}
         for name, values in given.items():
@@ -59,8 +58,8 @@ def calibrate(source: str, output: str, feeds: str, percentile: float) -> dict[s
 class _Names:
     """Tensors of a session: the model's inputs, and all that is float among what its nodes make."""
 
-    def __init__(self, session: Any, logits: Mapping[str, int]) -> None:
-        self.logits = logits
+    def __init__(self, session: Any, logits: Mapping[str, int], layers: Sequence[LinearLayer]) -> None:
+        self.logits, self.layers = logits, layers
         self.inputs = {item.name for item in session.get_inputs()}
         self.floats = [item.name for item in session.get_outputs() if item.type in ("tensor(float)", "tensor(float16)")]
 
@@ -71,7 +70,7 @@ def _session(path: str) -> tuple[Any, _Names]:
     import onnxruntime
 
     model = onnx.load(path)
-    logits = _logits(model)
+    logits, layers = _logits.logits_of(model), _logits.layers_before(model)
     present = {item.name for item in model.graph.output}
     made = [name for node in model.graph.node for name in node.output if name and name not in present]
     # Without a type: ONNX Runtime infers it, also where onnx could not.
@@ -87,23 +86,7 @@ def _session(path: str) -> tuple[Any, _Names]:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises classes of its own
         raise ConversionError(f"ONNX Runtime cannot load the float file: {error}") from error
-    return session, _Names(session, logits)
-
-
-def _logits(model: Any) -> dict[str, int]:
-    """The tensors that softmax alone reads, and its axis."""
-    version = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 1)
-    readers: dict[str, list[Any]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
-    returned = {item.name for item in model.graph.output}
-    return {
-        name: int(attribute(nodes[0], "axis", -1))
-        for name, nodes in readers.items()
-        # Before version 13 softmax went along all axes from the given one on.
-        if version >= _SOFTMAX_OF_ONE_AXIS and {node.op_type for node in nodes} == {"Softmax"} and name not in returned
-    }
+    return session, _Names(session, logits, layers)
 
 
 CALIBRATION = Calibration(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converters.onnx.stored import AGAIN, calls, shown, size_of, tensors
+from converters.onnx.stored import AGAIN, broken_text, calls, shown, size_of, tensors
 from edgekit.errors import ConversionError, UnsupportedError, first_line
 
 LARGEST_MESSAGE = 2_000_000_000
@@ -57,6 +57,12 @@ def parsed(path: Path) -> Any:
         proto.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise ConversionError(f"{path}: the ONNX file is truncated or damaged ({error}).", hint=AGAIN) from error
+    text = broken_text(proto)
+    if text is not None:
+        raise ConversionError(
+            f"{path}: the ONNX file is truncated or damaged: the name {shown(repr(text), quoted=False)} is no UTF-8.",
+            hint=AGAIN,
+        )
     return proto
 
 

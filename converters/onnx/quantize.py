@@ -10,6 +10,7 @@ from typing import Any
 from converters.calibration import ranges as calibrated
 from converters.graph import ONNX, StepResult
 from converters.onnx import _io as io
+from converters.onnx import _logits
 from converters.onnx import _prepare as preparation
 from converters.onnx import _static as static
 from converters.onnx import _weight_only as weight_only
@@ -89,6 +90,10 @@ def _to_integers(
     notes: list[str] = []
     if found is not None:
         chosen = found.chosen(wanted.method, _BITS[scheme])
+        if scheme == "int8":
+            shifted, said = _logits.shift(model, schemes, found, wanted.method)
+            chosen.update(shifted)
+            notes += said
         excluded = _excluded(schemes, "float32", "int8-weights")
         model = static.to_static(model, scheme, wanted.cpu, chosen, excluded)
         notes.append(static.INT16 if scheme == "int16x8" else static.CPUS[wanted.cpu])

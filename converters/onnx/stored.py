@@ -48,6 +48,23 @@ def _of_attribute(item: Any) -> Iterator[Any]:
         yield from _of_graph(graph)
 
 
+def broken_text(message: Any) -> bytes | None:
+    """A name in a message that is no UTF-8, if there is one: protobuf gives such as bytes, which nothing expects."""
+    if message.DESCRIPTOR.name == "TensorProto":  # whose values are not copied for this
+        texts = [message.name, *(text for entry in message.external_data for text in (entry.key, entry.value))]
+        return next((text for text in texts if isinstance(text, bytes)), None)
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_MESSAGE, field.TYPE_STRING):
+            continue
+        for item in value if field.is_repeated else (value,):
+            found = (
+                (item if isinstance(item, bytes) else None) if field.type == field.TYPE_STRING else broken_text(item)
+            )
+            if found is not None:
+                return found
+    return None
+
+
 def size_of(tensor: Any, path: Path | str) -> int:
     """Bytes that a tensor's content takes; of strings, those it has.
 

@@ -54,10 +54,16 @@ def _unread_of_loops(model: Model) -> set[int]:
     return made - read
 
 
-def renamed(path: Path, model: Model) -> str | bytes:
-    """The file with :func:`distinct` names: its path where they are its own, else its content."""
+def renamed(path: Path, model: Model, changed: bool = False) -> str | bytes:
+    """The file with :func:`distinct` names: its path where they are its own, else its content.
+
+    Args:
+        path: It was read from.
+        model: Of it.
+        changed: Whether ``model.raw`` is no longer what is in the file.
+    """
     names = distinct(model)
-    if names == [[tensor.name for tensor in tensors] for tensors in model.tensors]:
+    if not changed and names == [[tensor.name for tensor in tensors] for tensors in model.tensors]:
         return str(path)
     for graph, apart in zip(model.raw.subgraphs, names, strict=True):
         for tensor, name in zip(graph.tensors, apart, strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from converters.calibration import ranges
 from converters.facts import unchecked_reading
 from converters.graph import TFLITE
-from converters.tflite import _file, _names
+from converters.tflite import _file, _logits, _names
 from edgekit import feeds as samples
 from edgekit.errors import ConversionError, first_line
 from edgekit.plugins import Calibration
@@ -45,7 +44,7 @@ def calibrate(source: str, output: str, feeds: str, percentile: float) -> dict[s
     with unchecked_reading(Path(source), "TFLite", "ai-edge-litert"):
         model = _file.read(Path(source))
     wanted = _names.activations(model)
-    collector = ranges.Collector(_logits(model, wanted))
+    collector = ranges.Collector(_logits.logits_of(model, wanted), layers=_logits.layers_before(model, wanted))
     try:
         interpreter = Interpreter(model_path=source, num_threads=1, experimental_preserve_all_tensors=True)
         runner = interpreter.get_signature_runner()
@@ -59,17 +58,6 @@ def calibrate(source: str, output: str, feeds: str, percentile: float) -> dict[s
         raise ConversionError(f"Calibration: LiteRT cannot run the float file: {first_line(error)}") from error
     ranges.write(Path(output), collector.finish(TFLITE, data.count, data.origin, percentile))
     return {"tensors": len(collector.tensors)}
-
-
-def _logits(model: _file.Model, names: Mapping[int, str]) -> dict[str, int]:
-    """The tensors that softmax alone reads, which goes along the last axis."""
-    readers: dict[int, set[str]] = {}
-    for item in model.subgraphs[model.entry]:
-        for tensor in filter(None, item.inputs):
-            readers.setdefault(tensor.index, set()).add(item.kind)
-    returned = set(_file.numbers(model.raw.subgraphs[model.entry].outputs))
-    only = (index for index, kinds in readers.items() if kinds == {"SOFTMAX"} and index not in returned)
-    return {names[index]: -1 for index in only if index in names}
 
 
 CALIBRATION = Calibration(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,15 @@ from converters.calibration import ranges as calibrated
 from converters.facts import unchecked_reading
 from converters.graph import TFLITE, StepResult
 from converters.layers import MOVES, Layer, resolve
-from converters.tflite import _file, _names, _recipes, layers
+from converters.tflite import _file, _logits, _names, _recipes, layers
 from converters.tflite._file import Model
 from converters.tflite.borders import keep_integer, make_float
 from converters.tflite.inspect import float_operators, operator_facts
 from edgekit.errors import ConversionError, UnsupportedError, first_line
 from edgekit.plugins import Step
 from edgekit.types import FloatOperator, Quantization, from_json, to_json
+
+Range = tuple[float, float]
 
 
 def quantize(
@@ -52,9 +54,11 @@ def quantize(
     chosen = resolve(listed, asked.rules, "TFLite")
     if asked.io == "float":
         chosen = _with_moves_at_borders(listed, chosen)
-    statistics = _statistics(ranges, scheme, chosen, asked.method, model)
-    quantizer = litert.Quantizer(_names.renamed(Path(source), model))
-    notes = _refusals(listed, chosen, _recipes.load(quantizer, model, scheme, chosen))
+    read = _ranges(ranges, scheme, chosen)
+    model, shifted, shift_notes = _shifted(source, model, scheme, chosen, read, asked.method)
+    statistics = None if read is None else _statistics(read, scheme, chosen, asked.method, model, shifted)
+    quantizer = litert.Quantizer(_names.renamed(Path(source), model, changed=bool(shifted)))
+    notes = _refusals(listed, chosen, _recipes.load(quantizer, model, scheme, chosen)) + shift_notes
     if not quantizer.get_quantization_recipe():
         raise _nothing(scheme, listed)
     try:
@@ -119,22 +123,47 @@ def _move_with(
             found[place] = "float32"
 
 
-def _statistics(
-    path: str | None, scheme: str, chosen: Sequence[str | None], method: str, model: Model
-) -> dict[str, dict[str, Any]] | None:
-    """What the quantizer calls the statistics of tensors; ``None`` for files in which all activations are float.
+def _ranges(path: str | None, scheme: str, chosen: Sequence[str | None]) -> calibrated.Ranges | None:
+    """The ranges; ``None`` for files in which all activations are float.
 
     Raises:
-        UsageError: There are no ranges.
-        ConversionError: They are of another file.
+        UsageError: There are none, and they are needed.
+    """
+    static = [item for item in (scheme, *chosen) if item in _recipes.STATIC_BITS]
+    return calibrated.needed(path, static[0]) if static else None
+
+
+def _shifted(
+    source: str,
+    model: Model,
+    scheme: str,
+    chosen: Sequence[str | None],
+    read: calibrated.Ranges | None,
+    method: str,
+) -> tuple[Model, dict[str, Range], list[str]]:
+    """The model with its logits shifted where that pays, their new ranges, and notes."""
+    if read is None or not read.shifted:
+        return model, {}, []
+    found, notes = _logits.shift(model, _names.activations(model), [own or scheme for own in chosen], read, method)
+    return (_file.indexed(model.raw, Path(source).stat().st_size) if found else model), found, notes
+
+
+def _statistics(
+    read: calibrated.Ranges,
+    scheme: str,
+    chosen: Sequence[str | None],
+    method: str,
+    model: Model,
+    shifted: Mapping[str, Range],
+) -> dict[str, dict[str, Any]]:
+    """What the quantizer calls the statistics of tensors.
+
+    Raises:
+        ConversionError: The ranges are of another file.
     """
     schemes = [own or scheme for own in chosen]
-    static = [item for item in (scheme, *schemes) if item in _recipes.STATIC_BITS]
-    if not static:
-        return None
-    read = calibrated.needed(path, static[0])
     found = read.chosen(method, 16)
-    narrow = read.chosen(method, 8)
+    narrow = {**read.chosen(method, 8), **shifted}
     names = _names.activations(model)
     for item, own in zip(model.subgraphs[model.entry], schemes, strict=True):
         for tensor in (*item.inputs, *item.outputs) if own == "int8" else ():

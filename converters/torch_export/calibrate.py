@@ -9,13 +9,12 @@ from converters.calibration import ranges as ranges_file
 from converters.calibration.ranges import Collector
 from converters.graph import TORCH_EXPORT
 from converters.torch_export import program as programs
+from converters.torch_export.logits import layers_before, logits_of
 from converters.torch_export.quantized import to_float
 from edgekit import feeds as feeds_files
 from edgekit import reporting
 from edgekit.errors import ConversionError
 from edgekit.plugins import Calibration
-
-_SOFTMAX = {"aten.softmax.int", "aten._softmax.default", "aten._safe_softmax.default"}
 
 
 def calibrate(source: str, output: str, feeds: str, percentile: float) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def calibrate(source: str, output: str, feeds: str, percentile: float) -> dict[s
     data = feeds_files.read(Path(feeds))
     if not data.count:
         raise ConversionError("There are no samples to calibrate on.", hint="--data FILE with 100 or more samples")
-    collector = Collector(logits_of(module))
+    collector = Collector(logits_of(module), layers=layers_before(module))
     watched = _watching(module, collector)
     with torch.no_grad():
         for done, sample in enumerate(data.samples(), start=1):
@@ -68,16 +67,6 @@ def _watching(module: Any, collector: Collector) -> Any:
             return value
 
     return Watching(module)
-
-
-def logits_of(module: Any) -> dict[str, int]:
-    """The tensors that softmax alone reads, and its axis."""
-    found = {}
-    for node in module.graph.nodes:
-        kinds = {str(user.target) for user in node.users}
-        if kinds and kinds <= _SOFTMAX:
-            found[node.name] = int(next(iter(node.users)).args[1])
-    return found
 
 
 CALIBRATION = Calibration(

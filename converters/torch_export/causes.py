@@ -17,7 +17,7 @@ from converters.calibration.ranges import Collector
 from converters.layers import Layer
 from converters.torch_export import evidence
 from converters.torch_export import program as programs
-from converters.torch_export.calibrate import logits_of
+from converters.torch_export.logits import logits_of
 from converters.torch_export.eight_bits import Range, Simulation, is_float, walk
 from converters.torch_export.layers import layers_of
 from converters.torch_export.simulate import LayerSqnr, Samples, layer_sqnr, output_sqnr

@@ -23,11 +23,12 @@ def print_measured(report: Report, *, as_json: bool) -> int:
     if as_json:
         print_json(to_json(report))
     else:
-        from edgekit.report import compare_table, profile_table
+        from edgekit.report import compare_table, detail_tables, profile_table
         from edgekit.report.console import stdout_console
 
         console = stdout_console()
         profile_table.show(report, console)
+        detail_tables.show(report, console)
         compare_table.show(report, console)
     for failure in report.failures:
         click.secho("error: ", fg="red", nl=False, err=True)

@@ -175,7 +175,23 @@ def measuring_options(command: F) -> F:
         ),
         _kept_option(
             _MEASURING, "--quick", is_flag=True, default=False,
-            help="An answer within seconds: half a second of timing per file.",
+            help="An answer within seconds: half a second of timing per file, and no memory plan or peak of the CPU.",
+        ),
+        _kept_option(
+            _MEASURING, "--affinity", type=Numbers(0), default=(), metavar="CPU[,CPU...]",
+            help="CPUs that the files may run on.",
+        ),
+        _kept_option(
+            _MEASURING, "--ops", "operators", is_flag=True, default=False,
+            help="Time, share and delegate of every operator, from profiled runs of their own.",
+        ),
+        _kept_option(
+            _MEASURING, "--require-delegated", type=click.FloatRange(0, 1), default=None, metavar="SHARE",
+            help="Fail when less of a file's multiply-accumulates is in a delegate, such as 0.95.",
+        ),
+        _kept_option(
+            _MEASURING, "--cold", is_flag=True, default=False,
+            help="Time fresh processes too: import, load, first run, steady runs, a run after a pause.",
         ),
     )  # fmt: skip
     for option in reversed(options):
@@ -190,13 +206,15 @@ def chosen_measuring(ctx: click.Context) -> Measuring:
         UsageError: They contradict one another.
     """
     from edgekit.errors import UsageError
-    from edgekit.profile import BUDGET_S, QUICK_BUDGET_S, Measuring
+    from edgekit.profile import BUDGET_S, COLD_PROCESSES, QUICK_BUDGET_S, Measuring
 
     found = {name.removeprefix(_MEASURING): value for name, value in ctx.meta.items() if name.startswith(_MEASURING)}
     if found.pop("quick"):
         if found["budget_s"] is not None:
             raise UsageError("--quick is a budget of its own.", hint="Leave --budget or --quick out.")
-        found["budget_s"] = QUICK_BUDGET_S
+        found.update(budget_s=QUICK_BUDGET_S, thorough=False)
     if found["budget_s"] is None:
         found["budget_s"] = BUDGET_S
+    found["cold"] = COLD_PROCESSES if found["cold"] else 0
+    found["operators"] |= found["require_delegated"] is not None
     return Measuring(**found, timeout_s=chosen_source(ctx).timeout_s)

@@ -13,6 +13,9 @@ TIMES: tuple[Unit, ...] = (("s", 1e9), ("ms", 1e6), ("µs", 1e3), ("ns", 1.0))
 SIZES: tuple[Unit, ...] = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0))
 """Of bytes, in powers of ten."""
 
+COUNTS: tuple[Unit, ...] = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
+"""Of things that are counted."""
+
 
 def unit_for(values: Iterable[float], units: tuple[Unit, ...]) -> Unit:
     """The largest unit in which the middle one of some values is not below 1."""
@@ -32,7 +35,7 @@ def digits(value: float) -> str:
 def with_unit(value: float, units: tuple[Unit, ...]) -> str:
     """One figure on its own: ``1.23 ms``."""
     name, size = unit_for([value], units)
-    return f"{digits(value / size)} {name}"
+    return f"{digits(value / size)} {name}".rstrip()
 
 
 def percent(share: float) -> str:

@@ -1,9 +1,12 @@
 """Where the time of a run goes, operator by operator, and how much of the model a delegate or provider runs.
 
 From ``MetricInput.raw["operators"]``, what :func:`profiles.operators.collect` wrote. Runtimes slow down under their
-profilers, so nothing here is a latency: what counts are shares. Times are means over the fastest quarter of the
-profiled runs. All operators are taken from the same runs, so that they add up; other programs had the CPU in the slower
-ones, if ever; and a mean sees parts of the whole microseconds that LiteRT, ONNX Runtime and XNNPACK round down to.
+profilers, so nothing here is a latency: what counts are shares.
+
+The time of an operator is the mean of the faster half of its own times. A busy machine interrupts every run somewhere,
+but most operators in most runs not at all; and a mean sees parts of the whole microseconds that LiteRT, ONNX Runtime
+and XNNPACK round down to. What a run took beside its operators is treated in the same way, and the profiled run that
+operators are compared with is the sum of both. On a quiet machine that is its time on the clock.
 """
 
 from __future__ import annotations
@@ -22,7 +25,6 @@ _HEAVY = re.compile(
     re.IGNORECASE,
 )
 _NAMED = 5
-_LEAST_RUNS = 3
 
 
 def measure(data: MetricInput) -> Sequence[Measurement]:
@@ -32,7 +34,7 @@ def measure(data: MetricInput) -> Sequence[Measurement]:
         return []
     rows = times(raw)
     total = sum(row.time_ns for row in rows)
-    accounted = total / _mean_run_ns(raw) if rows else None
+    accounted = total / (total + _beside_ns(raw)) if rows else None
     delegated = sum(row.time_ns for row in rows if row.delegate) / total if total else None
     reason = raw["unavailable"] or ("" if total else "all operators are below the resolution of the profiler")
     nodes, macs = _delegated_nodes(raw, data.facts), _delegated_macs(raw, data.facts)
@@ -54,8 +56,7 @@ def times(raw: Mapping[str, Any]) -> tuple[OperatorTime, ...]:
     Returns:
         Empty where the profiler was not available.
     """
-    quick = _fastest(raw["run_ns"])
-    means = [sum(row["ns"][run] for run in quick) / len(quick) for row in raw["operators"]]
+    means = [_faster_half(row["ns"]) for row in raw["operators"]]
     total = sum(means)
     return tuple(
         OperatorTime(
@@ -133,14 +134,15 @@ def share_to_require(measurements: Sequence[Measurement]) -> Measurement:
     return macs if macs.value is not None else found["delegated_nodes_ratio"]
 
 
-def _fastest(run_ns: Sequence[int]) -> list[int]:
-    """Which runs are the fastest quarter, of more than a few."""
-    order = sorted(range(len(run_ns)), key=run_ns.__getitem__)
-    return order[: max(_LEAST_RUNS, len(order) // 4)]
+def _faster_half(values: Sequence[int]) -> float:
+    """Mean of the smaller half of some times."""
+    return statistics.fmean(sorted(values)[: (len(values) + 1) // 2])
 
 
-def _mean_run_ns(raw: Mapping[str, Any]) -> float:
-    return statistics.fmean(raw["run_ns"][index] for index in _fastest(raw["run_ns"]))
+def _beside_ns(raw: Mapping[str, Any]) -> float:
+    """What a run takes beside its operators."""
+    within = [sum(times) for times in zip(*(row["ns"] for row in raw["operators"]), strict=True)]
+    return _faster_half([max(0, run - own) for run, own in zip(raw["run_ns"], within, strict=True)])
 
 
 def _share(metric: str, value: float | str, samples: int) -> Measurement:

@@ -9,7 +9,7 @@ import torch
 
 from converters.onnx_import.operators import INTERNAL, RefusalError, operator, registry
 
-_MOST_ROUNDS = 5_000
+_MOST_ROUNDS = 2_000
 """Of a loop: each is all of its body."""
 
 

@@ -1,6 +1,6 @@
 """The importer against all of ONNX's own node tests that count: what passes must, and the file of gaps is true.
 
-The one long test of this folder: about two minutes on one core, for every test is exported as well.
+The one long test of this folder: 90 s on one core, for every test is exported as well.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 from imported_models import called, decibels, model  # noqa: E402 - after the check that it is there
 from onnx import helper  # noqa: E402
 
-from converters.onnx_import import convert, open_axes  # noqa: E402
+from converters.onnx_import import convert, moving, open_axes  # noqa: E402
 from converters.onnx_import.graph import read  # noqa: E402
 from converters.torch_export import program as programs  # noqa: E402
 
@@ -250,3 +250,50 @@ def test_what_cannot_stay_open_is_named(case: str) -> None:
     with pytest.raises(UnsupportedError, match=said) as caught:
         program(model(nodes, {"x": ("b", 4)}, ["y"], constants))
     assert "--dynamic" in caught.value.hint
+
+
+def specs(**shapes: tuple[int | None, ...]) -> Signature:
+    return Signature(tuple(TensorSpec(name, shape, "float32") for name, shape in shapes.items()), ())
+
+
+def test_axes_of_one_size_are_found_by_name_and_by_usual_size() -> None:
+    signature = specs(x=(None, None, 4), mask=(None, None, None), other=(None, None))
+    names = {"x": ["b", "s", ""], "mask": ["b", "s", "s"], "other": ["n", "m"]}
+    usual = {"x": (1, 12, 4), "mask": (1, 12, 12), "other": (1, 20)}
+    found = {axis.name: axis for axis in open_axes.axes_of(signature, names, usual)}
+    assert {name: axis.places for name, axis in found.items()} == {
+        "batch": (("x", 0), ("mask", 0), ("other", 0)),
+        "x.1": (("x", 1), ("mask", 1), ("mask", 2)),
+        "other.1": (("other", 1),),
+    }
+    assert (found["batch"].largest, found["x.1"].largest, found["other.1"].largest) == (16, 12, 20)
+
+
+def test_too_many_open_sizes() -> None:
+    signature = specs(x=(None, None, None, None))
+    with pytest.raises(UnsupportedError, match="4 different sizes would stay open"):
+        open_axes.axes_of(signature, {}, {"x": (1, 8, 9, 10)})
+
+
+@pytest.mark.parametrize("usual", range(1, 30))
+def test_every_axis_has_three_sizes_to_compare(usual: int) -> None:
+    (axis,) = open_axes.axes_of(specs(x=(3, None)), {}, {"x": (3, usual)})
+    assert len(set(axis.sizes)) == 3
+    assert 2 <= min(axis.sizes) < max(axis.sizes) <= axis.largest
+
+
+@pytest.mark.parametrize(
+    ("value", "known"),
+    [
+        (lambda b, n: 3 * b * n - n + 2, True), (lambda b, n: 5 * b, True), (lambda b, n: 7, True),
+        (lambda b, n: n * n, False), (lambda b, n: n // 2, False),
+    ],
+)  # fmt: skip
+def test_formulas(value: Any, known: bool) -> None:
+    axes = open_axes.axes_of(specs(x=(None, None)), {}, {"x": (1, 12)})
+    points = open_axes.points(axes)
+    fit = moving.Fit(tuple(axis.sizes[:2] for axis in axes), tuple(points))
+    found = fit.formula([value(*point.values()) for point in points])
+    assert (found is not None) == known
+    if found is not None:
+        assert found.at({"batch": 11, "x.1": 9}) == value(11, 9)

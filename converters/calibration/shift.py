@@ -127,7 +127,7 @@ def fit(layer: LinearLayer, rows: npt.NDArray[np.float32] | None) -> tuple[Shift
         The shift, and logits that the range is to be taken from, ``(2 * rows, classes)``: as shifted, and as the fit of
         the other half would have shifted them, which is how far off it may be on new samples.
     """
-    if rows is None or len(rows) < _LEAST_ROWS or len(layer.weights) < 2 or not np.isfinite(rows).all():  # noqa: PLR2004
+    if rows is None or len(rows) < _LEAST_ROWS or len(layer.weights) < 2 or not np.isfinite(rows).all():
         return None
     data = _Data(rows.astype(np.float64), layer.weights.astype(np.float64), layer.bias.astype(np.float64))
     if not np.isfinite(data.logits).all():
@@ -192,7 +192,8 @@ class _Data:
 
 def _softmax(logits: Matrix) -> Matrix:
     powers: Matrix = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    powers /= powers.sum(1, keepdims=True)
+    return powers
 
 
 def step(given: tuple[float, float]) -> float:

@@ -54,6 +54,7 @@ def write(exported: Any, output: str, signature: Mapping[str, object]) -> StepRe
     from executorch.exir import to_edge_transform_and_lower
 
     logging.disable(logging.WARNING)
+    _take_apart(exported)
     try:
         edge = to_edge_transform_and_lower(
             exported,
@@ -83,6 +84,22 @@ def write(exported: Any, output: str, signature: Mapping[str, object]) -> StepRe
         "notes": notes,
         "packages": ["executorch", "torch", "torchao"],
     }
+
+
+def _take_apart(exported: Any) -> None:
+    """Give every constant that is a part of a larger one memory of its own, in place.
+
+    ExecuTorch 1.5 writes the constants of a delegate from the start of their memory, wherever in it they are
+    (``backends/xnnpack/operators/node_visitor.py``): halves of one tensor would both become its first half.
+    """
+    import torch
+
+    for kept in (exported.state_dict, exported.constants):
+        for name, value in kept.items():
+            if not isinstance(value, torch.Tensor) or value.untyped_storage().nbytes() == value.nbytes:
+                continue
+            own = programs.compact(value)
+            kept[name] = torch.nn.Parameter(own, value.requires_grad) if isinstance(value, torch.nn.Parameter) else own
 
 
 _SLOW_UNDELEGATED = {"aten.convolution.default", "aten.mm.default", "aten.addmm.default", "aten.bmm.default"}

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
+from converters import arrived
 from converters.calibration import ranges as ranges_file
 from converters.executorch import _blocks, _io, _pt2e
 from converters.executorch.lower import write
@@ -83,7 +84,8 @@ def lower_quantized(
     """Write the ``.pte`` of a program that is in this scheme already; what it computes in float stays float."""
     _quiet()
     exported = programs.load(source)
-    return _written(exported, _as_arrived(exported, {}), output, scheme, signature, Quantization())
+    made = _as_arrived(exported, {}, arrived.KEPT)
+    return _written(exported, made, output, scheme, signature, Quantization())
 
 
 def _quiet() -> None:
@@ -116,17 +118,17 @@ def _kept(exported: Any, scheme: str, wanted: Quantization, ranges: str | None) 
     if wanted.rules or kinds != {_ARRIVES[scheme]}:
         return None
     given = ranges_file.needed(ranges, scheme).chosen(wanted.method) if ranges else {}
-    return _as_arrived(exported, given)
+    note = "The program arrived quantized, and was kept as it is: neither its weights nor its ranges were changed."
+    return _as_arrived(exported, given, note)
 
 
-def _as_arrived(exported: Any, given: Mapping[str, tuple[float, float]]) -> _Quantized:
+def _as_arrived(exported: Any, given: Mapping[str, tuple[float, float]], note: str) -> _Quantized:
     folded = quantized.fold_weights(exported)
     found = quantized.quantized_operators(folded.module(check_guards=False))
-    notes = ["The program arrived quantized, and was kept as it is: neither its weights nor its ranges were changed."]
     module = folded.module(check_guards=False)
     _pt2e.give_each_layer_its_own(module)
     names = {operator.name for operator in found}
-    return _Quantized(module, programs.example_inputs(folded), layers_of(folded), names, given, notes)
+    return _Quantized(module, programs.example_inputs(folded), layers_of(folded), names, given, [note])
 
 
 def _quantized(exported: Any, scheme: str, wanted: Quantization, ranges: str | None) -> _Quantized:

@@ -54,14 +54,16 @@ def broken_text(message: Any) -> bytes | None:
         texts = [message.name, *(text for entry in message.external_data for text in (entry.key, entry.value))]
         return next((text for text in texts if isinstance(text, bytes)), None)
     for field, value in message.ListFields():
-        if field.type not in (field.TYPE_MESSAGE, field.TYPE_STRING):
+        if field.type == field.TYPE_STRING:
+            items = (value,) if isinstance(value, str | bytes) else value
+            found = next((item for item in items if isinstance(item, bytes)), None)
+        elif field.type == field.TYPE_MESSAGE:
+            items = (value,) if hasattr(value, "DESCRIPTOR") else value
+            found = next(filter(None, map(broken_text, items)), None)
+        else:
             continue
-        for item in value if field.is_repeated else (value,):
-            found = (
-                (item if isinstance(item, bytes) else None) if field.type == field.TYPE_STRING else broken_text(item)
-            )
-            if found is not None:
-                return found
+        if found:
+            return found
     return None
 
 

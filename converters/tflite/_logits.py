@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from converters.calibration.ranges import Ranges
-from converters.calibration.shift import LinearLayer, note
+from converters.calibration.shift import LinearLayer, Shift, note
 from converters.tflite import _file
 from converters.tflite._file import Model, Operator, Tensor
 
@@ -106,23 +106,27 @@ def _bias(item: Operator) -> Tensor | None:
     return item.inputs[_BIAS] if len(item.inputs) > _BIAS else None
 
 
+def _operands(item: Operator) -> tuple[Tensor, Tensor]:
+    """What it reads and its weights, of one of :func:`_before_softmax`, which has both."""
+    return cast("Tensor", item.inputs[0]), cast("Tensor", item.inputs[1])
+
+
 def _values(tensor: Tensor, model: Model) -> Array:
     return np.asarray(model.raw.buffers[tensor.buffer].data, np.uint8).view(np.float32).reshape(tensor.shape)
 
 
 def _layer(model: Model, item: Operator, names: Mapping[int, str]) -> LinearLayer:
-    source, weights, bias = item.inputs[0], item.inputs[1], _bias(item)
-    assert source is not None and weights is not None
+    source, weights = _operands(item)
+    bias = _bias(item)
     matrix = _values(weights, model)
     vector = np.zeros(len(matrix), np.float32) if bias is None else _values(bias, model).reshape(-1)
     return LinearLayer(names[item.outputs[0].index], names[source.index], matrix, vector)
 
 
-def _shift(model: Model, item: Operator, names: Mapping[int, str], by: Any) -> None:
+def _shift(model: Model, item: Operator, names: Mapping[int, str], by: Shift) -> None:
     layer = _layer(model, item, names)
-    weights, bias = item.inputs[1], _bias(item)
-    assert weights is not None
-    model.raw.buffers[weights.buffer].data = _bytes(by.weights(layer.weights))
+    bias = _bias(item)
+    model.raw.buffers[_operands(item)[1].buffer].data = _bytes(by.weights(layer.weights))
     changed = by.bias(layer.bias)
     if bias is not None and _uses(model)[bias.buffer] == 1:
         model.raw.buffers[bias.buffer].data = _bytes(changed)

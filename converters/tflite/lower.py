@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from converters import transposes
+from converters import arrived, transposes
 from converters.graph import TFLITE, TORCH_EXPORT, StepResult
 from converters.tflite import _rename
 from converters.tflite._fixed_scales import fix
@@ -67,8 +67,7 @@ def lower_quantized(
     if all(spec.dtype == "float32" for spec in _borders(from_json(Signature, signature))):
         make_float(Path(output))
     stayed = [to_json(item) for item in float_operators(Path(output))]
-    note = "The model arrived quantized, and was kept as it is: neither its weights nor its ranges were changed."
-    return {**written, "stayed_float": stayed, "notes": [note, *fixed, *written["notes"]]}
+    return {**written, "stayed_float": stayed, "notes": [arrived.KEPT, *fixed, *written["notes"]]}
 
 
 def _borders(signature: Signature) -> tuple[TensorSpec, ...]:

@@ -17,9 +17,9 @@ from converters.calibration.ranges import Collector
 from converters.layers import Layer
 from converters.torch_export import evidence
 from converters.torch_export import program as programs
-from converters.torch_export.logits import logits_of
 from converters.torch_export.eight_bits import Range, Simulation, is_float, walk
 from converters.torch_export.layers import layers_of
+from converters.torch_export.logits import logits_of
 from converters.torch_export.simulate import LayerSqnr, Samples, layer_sqnr, output_sqnr
 from edgekit import feeds as feeds_files
 from edgekit.types import Quantization, from_json

@@ -73,7 +73,7 @@ def _parameters(node: Any) -> list[Any]:
 def _is_stored(module: Any, node: Any) -> bool:
     import torch
 
-    return node.op == "get_attr" and _value(module, node).dtype == torch.float32
+    return bool(node.op == "get_attr" and _value(module, node).dtype == torch.float32)
 
 
 def _value(module: Any, node: Any) -> Any:

@@ -14,8 +14,8 @@ from converters.calibration.ranges import Collector
 from converters.calibration.relevance import before_softmax
 from converters.calibration.statistics import MASKED
 from converters.torch_export import operators
-from converters.torch_export.logits import logits_of
 from converters.torch_export.eight_bits import Range, Simulation, is_float, walk
+from converters.torch_export.logits import logits_of
 from edgekit.feeds import Feeds
 
 __all__ = ["LayerSqnr", "Samples", "Simulation", "compare", "layer_sqnr", "output_sqnr", "ranges_of"]

@@ -84,6 +84,31 @@ def test_convolutions_and_products_stay_in_the_delegate(networks: ModuleType, tm
         assert made.sqnr_db() >= least_db
 
 
+def test_constants_that_share_memory(tmp_path: Path) -> None:
+    """As tf2onnx writes the two biases of a GRU: cut from one tensor."""
+    pytest.importorskip("executorch", reason="needs the extra executorch")
+    import numpy as np
+    import onnx
+    from imported_models import model
+    from onnx import helper
+    from pte_runs import case_of
+
+    nodes = [
+        helper.make_node("Split", ["biases"], ["b1", "b2"], "split", axis=0),
+        helper.make_node("Squeeze", ["b1", "axes"], ["first"], "one"),
+        helper.make_node("Squeeze", ["b2", "axes"], ["second"], "two"),
+        helper.make_node("Gemm", ["x", "w", "first"], ["h"], "in"),
+        helper.make_node("Gemm", ["h", "w", "second"], ["y"], "out"),
+    ]
+    draw = np.random.default_rng(0).standard_normal
+    constants = {"biases": draw((2, 8), np.float32), "w": draw((8, 8), np.float32), "axes": np.array([0])}
+    path = tmp_path / "net.onnx"
+    onnx.save(model(nodes, {"x": (1, 8)}, ["y"], constants), path)
+    samples = draw((4, 1, 8), np.float32)
+    made = case_of(imported(path, {"x": samples[0]}), samples, tmp_path / "case").convert("float32")
+    assert made.sqnr_db() >= 110
+
+
 @pytest.mark.parametrize(("name", "dynamo"), [("mobilenet", False), ("transformer", False), ("detector", True)])
 def test_no_more_operators_than_without_onnx(networks: ModuleType, tmp_path: Path, name: str, dynamo: bool) -> None:
     pytest.importorskip("litert_torch", reason="needs the extra tflite")

@@ -155,7 +155,7 @@ def test_what_only_data_decides_is_listed_at_once() -> None:
     nodes = [node("NonZero", "x", "a", "nz"), node("Cast", "x", "n", "cast", to=onnx.TensorProto.INT64),
              node("Reshape", "x,n", "y", "shape"), node("Cast", "a", "z", to=1)]  # fmt: skip
     message = refused(model(nodes, {"x": (2,)}, ["y", "z"]), {"x": (2,)}, UnsupportedError)
-    assert "NonZero (the shape of its result depends on data) at nz" in message
+    assert "NonZero (how many elements are not zero depends on data" in message
     assert "Reshape (its input 1, 'n', must be constant) at shape" in message
 
 

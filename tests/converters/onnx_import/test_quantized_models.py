@@ -204,8 +204,13 @@ def joined(scales: Sequence[float]) -> Any:
     """Two convolutions, the first with what a Relu leaves, joined under a scale of their own; uint8."""
     generator = np.random.default_rng(4)
     zeros = (0, 100, 80)
-    stored = {"w": generator.integers(-127, 128, (2, 3, 1, 1)).astype(np.int8), "ws": np.array([0.01, 0.02], np.float32),
-              "wz": np.zeros(2, np.int8), "xs": np.float32(0.02), "xz": np.uint8(120)}  # fmt: skip
+    stored = {
+        "w": generator.integers(-127, 128, (2, 3, 1, 1)).astype(np.int8),
+        "ws": np.array([0.01, 0.02], np.float32),
+        "wz": np.zeros(2, np.int8),
+        "xs": np.float32(0.02),
+        "xz": np.uint8(120),
+    }
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"]),
         helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wf"], axis=0),

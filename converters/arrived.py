@@ -9,8 +9,8 @@ from converters.schemes import SCHEMES
 
 FLOAT = "float32"
 KEPT = (
-    "The model arrived quantized, and was not quantized anew: where no note says otherwise, the integers of its weights "
-    "and the ranges of its activations are the file's own."
+    "The model arrived quantized, and was not quantized anew: where no note says otherwise, the integers of its "
+    "weights and the ranges of its activations are the file's own."
 )
 """What a file says that was lowered from a program in its own scheme."""
 _WEIGHTS_BITS = {"uint8-weights": "int8-weights", "uint4-weights": "int4-weights"}

@@ -4,9 +4,9 @@
 
 A trained ResNet-20 on pictures of 96 by 96, in float32, large enough for what profilers cost to stay small. In each
 round the agent times runs, and so do: LiteRT's own benchmark module, a bare loop around LiteRT's interpreter, ONNX
-Runtime's profile (``model_run``), and ExecuTorch's ETDump (``Method::execute``). Limit: the agent's median is within 3 % of theirs, or the interval of the ratio holds 1.
-What the agent adds to each call is shown in microseconds, with an interval, and so is its time on a model that computes
-nothing. Exit code 1 when a limit is missed.
+Runtime's profile (``model_run``), and ExecuTorch's ETDump (``Method::execute``). Limit: the
+agent's median is within 3 % of theirs, or the interval of the ratio holds 1. What the agent adds to each call is shown
+in microseconds, and so is its time on a model that computes next to nothing. Exit code 1 when a limit is missed.
 """
 
 from __future__ import annotations

@@ -389,7 +389,8 @@ def _weather(subjects: Sequence[Subject], before: Conditions | None, after: Cond
     if before is not None and after is not None:
         changes = registry.function("profiles.conditions:changes")(before, after)
         found += [f"While files were timed, {change}." for change in changes]
-    rounds = {turn["round"]: turn["sentinel_ns"] for one in subjects for turn in one.raw.get("turns", ())}
+    timed = [turn for one in subjects if one.error is None for turn in one.raw["turns"]]
+    rounds = {turn["round"]: turn["sentinel_ns"] for turn in timed}
     slow = registry.function("profiles.turns:throttled")(list(rounds.values()))
     if slow:
         found.append(f"The processor itself was over 10 % slower than at its best in {slow:.0%} of the rounds.")

@@ -90,7 +90,8 @@ def _recurrent(item: Operator, elements: Elements) -> int | None:
     matrices = [item.inputs[place] for place in places if place < len(item.inputs)]
     if given is None or width < 1:
         return None
-    return given // width * sum(tensor.elements for tensor in matrices if tensor is not None)
+    sizes: list[int] = [tensor.elements for tensor in matrices if tensor is not None]
+    return int(given // width * sum(sizes))
 
 
 def _input(item: Operator, index: int) -> Tensor:

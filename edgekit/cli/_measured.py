@@ -1,15 +1,61 @@
-"""Prints what was measured, for the commands that measure."""
+"""What the commands that measure share: their options, and how their results are printed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from edgekit.cli import print_json
+from edgekit.cli._options import (
+    chosen_data,
+    chosen_measuring,
+    chosen_source,
+    data_option,
+    measuring_options,
+    output_options,
+    source_options,
+)
 
 if TYPE_CHECKING:
     from edgekit.types import Report
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def measured_options(command: F) -> F:
+    """Files, the reference, data, and all that says how to measure, read and print."""
+    reference = click.option(
+        "--reference", metavar="MODEL", type=click.Path(path_type=Path),
+        help="The source model, or another converted file, to compare outputs with.",
+    )  # fmt: skip
+    data = data_option("Samples to run on; with labels, accuracy is measured. Random inputs without.")
+    files = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+    return files(reference(data(measuring_options(source_options(output_options(command))))))
+
+
+def measure(ctx: click.Context, call: Callable[..., Report]) -> int:
+    """Call :func:`edgekit.profile.profile` or its like with what was typed, and print what it found.
+
+    Returns:
+        The exit code.
+    """
+    from edgekit.cli._progress import progress_display
+
+    typed = ctx.params
+    with progress_display(typed["quiet"]) as progress:
+        report = call(
+            typed["files"],
+            reference=typed["reference"],
+            options=chosen_source(ctx),
+            data=typed["data"],
+            data_options=chosen_data(ctx),
+            measuring=chosen_measuring(ctx),
+            progress=progress,
+        )
+    return print_measured(report, as_json=typed["as_json"])
 
 
 def print_measured(report: Report, *, as_json: bool) -> int:

@@ -22,3 +22,14 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"no small file system can be mounted here: {mount.stderr.strip()}")
     yield place
     subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.fixture
+def own_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Logs and scratch folders of a test's own; no scratch folder may be left."""
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    monkeypatch.setenv("EDGEKIT_STATE", str(tmp_path / "state"))
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    yield scratch
+    assert not list(scratch.iterdir())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,8 @@ from profiles import pairs
 from profiles.devices._session import AgentSession
 
 MODELS = Path(__file__).parents[1] / "profiles" / "models"
+pytestmark = pytest.mark.usefixtures("own_scratch")
 QUICK = Measuring(budget_s=1.0)
-
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Logs and scratch folders of a test's own; no scratch folder may be left."""
-    scratch = tmp_path / "tmp"
-    scratch.mkdir()
-    monkeypatch.setenv("EDGEKIT_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    yield
-    assert not list(scratch.iterdir())
 
 
 def typed(*arguments: object) -> Result:

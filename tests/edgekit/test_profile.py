@@ -27,15 +27,10 @@ QUICK = Measuring(budget_s=0.4)
 
 
 @pytest.fixture(autouse=True)
-def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Logs and scratch folders of a test's own; no agent and no scratch folder may be left."""
-    scratch = tmp_path / "tmp"
-    scratch.mkdir()
-    monkeypatch.setenv("EDGEKIT_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+def surroundings(own_scratch: Path) -> Iterator[None]:
+    """No agent may be left."""
     yield
-    assert not list(scratch.iterdir())
-    assert not agents(scratch)
+    assert not agents(own_scratch)
 
 
 def agents(scratch: Path) -> list[int]:

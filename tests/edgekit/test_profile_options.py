@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,7 @@ from edgekit.types import Failure, Measurement, Profile
 from profiles.turns import throttled
 
 MODELS = Path(__file__).parents[1] / "profiles" / "models"
-
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Logs and scratch folders of a test's own; no scratch folder may be left."""
-    scratch = tmp_path / "tmp"
-    scratch.mkdir()
-    monkeypatch.setenv("EDGEKIT_STATE", str(tmp_path / "state"))
-    monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    yield
-    assert not list(scratch.iterdir())
+pytestmark = pytest.mark.usefixtures("own_scratch")
 
 
 def typed(*arguments: object) -> Result:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,6 +66,21 @@ def test_tables_of_what_was_asked_for() -> None:
     assert shown.exit_code == 0, shown.output
     for text in ("work", "GFLOP/s", "fresh processes", "after idle", "operators of tiny.tflite", "XNNPACK"):
         assert text in shown.stdout, text
+
+
+def test_a_trace(tmp_path: Path) -> None:
+    path = tmp_path / "trace.json"
+    result = typed(MODELS / "tiny.onnx", "--budget", "0.3", "--trace", path, "--json")
+    (item,) = json.loads(result.stdout)["profiles"]
+    events = json.loads(path.read_text())["traceEvents"]
+    assert "tiny.onnx, ONNX Runtime" in events[0]["args"]["name"]
+    rows = [event for event in events if event["ph"] == "X"]
+    assert [event["name"] for event in rows] == [one["operator"] for one in item["operators"]]
+    assert sum(event["dur"] for event in rows) == pytest.approx(sum(one["time_ns"] for one in item["operators"]) / 1e3)
+    for before, after in itertools.pairwise(rows):
+        assert after["ts"] == pytest.approx(before["ts"] + before["dur"])
+    missing = typed(MODELS / "tiny.onnx", "--trace", tmp_path / "none" / "trace.json")
+    assert "no such folder" in str(missing.exception)
 
 
 def test_enough_is_delegated() -> None:

@@ -267,15 +267,14 @@ def keras_to_onnx(kind: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     from keras import layers
 
     keras.utils.set_random_seed(0)
+    shape: tuple[int, ...] = (32, 32, 3) if kind == "cnn" else (10, 12)
     if kind == "cnn":
-        shape = (32, 32, 3)
         given = keras.Input(shape)
         x = layers.BatchNormalization()(layers.Conv2D(8, 3, 2, padding="same", activation="relu")(given))
         x = layers.SeparableConv2D(16, 3, padding="same", activation="relu6")(x)
         x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, 2, padding="same")(x))
         x = layers.GlobalAveragePooling2D()(layers.MaxPooling2D(2)(layers.Activation("silu")(x)))
     else:
-        shape = (10, 12)
         given = keras.Input(shape)
         x = layers.GRU(16)(layers.GRU(16, return_sequences=True)(given))
     data = samples(shape)

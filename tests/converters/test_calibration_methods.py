@@ -257,7 +257,7 @@ def test_logits_out_of_softmax_reach_take_no_room() -> None:
     assert high == logits.max()
     clipped = np.maximum(logits, lifted)
     before, after = (np.exp(item - item.max(1, keepdims=True)) for item in (logits, clipped))
-    assert np.abs(before / before.sum(1, keepdims=True) - after / after.sum(1, keepdims=True)).max() < 2**-9  # half a step
+    assert np.abs(before / before.sum(1, keepdims=True) - after / after.sum(1, keepdims=True)).max() < 2**-9
 
 
 def test_infinite_logits_are_left_to_the_rules_of_masks() -> None:

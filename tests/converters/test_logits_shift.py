@@ -109,7 +109,7 @@ def test_rows_are_kept_until_they_are_too_many() -> None:
     kept = Rows(INPUTS)
     kept.add(rows(5).reshape(1, 5, INPUTS))
     kept.add(rows(3))
-    np.testing.assert_array_equal(kept.kept, np.concatenate([rows(5), rows(3)]))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(kept.kept, np.concatenate([rows(5), rows(3)]))
     kept.add(np.zeros((shifts.ROWS, INPUTS), np.float32))
     kept.add(rows(3))
     assert kept.kept is None

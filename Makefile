@@ -15,8 +15,8 @@ help: ## Show this list
 demo: $(READY) ## Convert the digits network to six files, prove and measure them (under three minutes)
 	$(BIN)/edgekit demo
 
-test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest
+test: $(READY) ## Run all tests, two files of them at a time
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY) ## Check style and formatting
 	$(BIN)/ruff check .

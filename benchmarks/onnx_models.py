@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/onnx_models.py [--only NAME] [--json FILE]
 
 Every float32 file must agree with the ONNX file to 100 dB (not where that rounds to 8 bits itself, which a float file
-leaves out), every int8 file must be made and verified. Of what PyTorch
-exported, the TFLite file may have at most 2 % more operators than what litert-torch makes of the same network without
-ONNX. No convolution and no matrix product of a ``.pte`` may be left outside the delegate.
+leaves out), every int8 file must be made and verified. Of what PyTorch exported, the TFLite file may have at most 2 %
+more operators than what litert-torch makes of the same network without ONNX. No convolution and no matrix product of a
+``.pte`` may be left outside the delegate.
 """
 
 from __future__ import annotations

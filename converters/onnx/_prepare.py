@@ -32,22 +32,41 @@ def prepare(source: str, into: str) -> str:
         ConversionError: The file cannot be optimized.
     """
     import onnx
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     model = loaded(source)
     name_nodes(model)
-    before = type(model)()
-    before.CopyFrom(model)
-    try:
-        quant_pre_process(model, into)
-    except Exception as error:  # symbolic shape inference raises plain exceptions
-        raise ConversionError(f"ONNX Runtime's quantization pre-processing: {error}") from error
+    before = _copied(model)
+    _pre_process(model, into)
     prepared = _upgraded(onnx.load(into))
     _flatten_biases(prepared)
     name_nodes(prepared)
     restore_paths(before, prepared)
     onnx.save(prepared, into)
     return into
+
+
+def _pre_process(model: Any, into: str) -> None:
+    """ONNX Runtime's own preparation; its symbolic shape inference is not needed where sizes are fixed.
+
+    It fails on shapes that a graph computes, as torch.onnx writes them without dynamo: a bare assertion in Reshape.
+    """
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    try:
+        quant_pre_process(_copied(model), into)
+    except Exception:  # symbolic shape inference raises plain exceptions
+        try:
+            quant_pre_process(model, into, skip_symbolic_shape=True)
+        except Exception as error:
+            raise ConversionError(
+                f"ONNX Runtime's quantization pre-processing: {type(error).__name__}: {first_line(error)}"
+            ) from error
+
+
+def _copied(model: Any) -> Any:
+    copy = type(model)()
+    copy.CopyFrom(model)
+    return copy
 
 
 def _upgraded(model: Any) -> Any:

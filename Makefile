@@ -37,7 +37,7 @@ sources: $(READY) ## Convert a model of every source to every target, and write 
 	$(BIN)/python benchmarks/keras_reference.py
 
 quantization: $(READY) ## Compare int8 with the runtimes' own tools, and the memory of calibrating
-	$(BIN)/python benchmarks/quantization.py
+	$(BIN)/python benchmarks/quantization.py --write
 	$(BIN)/python benchmarks/calibration_memory.py
 
 picture: $(READY) ## Run the demo and put its result into README.md and docs/demo.svg

@@ -1,6 +1,6 @@
 """Int8 by edgekit against int8 by each runtime's own default route, from the same float files.
 
-    python benchmarks/quantization.py [--models FOLDER] [--only NAME]... [--peers-only] [--json FILE]
+    python benchmarks/quantization.py [--models FOLDER] [--only NAME]... [--peers-only] [--json FILE] [--write]
 
 Every labelled PyTorch model becomes TFLite, ONNX and ExecuTorch in float32, every Keras or TensorFlow model TFLite and
 ONNX; float TFLite and ONNX files are taken as they are (``_given_files.py``). Each float file is quantized by the
@@ -30,6 +30,7 @@ from typing import Any
 
 import _depthwise as depthwise
 import _given_files as given
+import _quantization_table as table
 import numpy as np
 from _cases import ROOT, Case, all_cases, depthwise_cases, unlike
 from _measure import EDGEKIT
@@ -330,6 +331,7 @@ def main() -> int:
     parser.add_argument("--peers-only", action="store_true", help="no int8 of edgekit's, and no limits")
     parser.add_argument("--budget", type=float, default=3.0, help="seconds of timing per file; 0 for none")
     parser.add_argument("--json", type=Path, default=ROOT / "build" / "quantization.json")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/quantization.md")
     options = parser.parse_args()
     rows: list[Row] = []
     start = time.monotonic()
@@ -357,6 +359,8 @@ def main() -> int:
     options.json.parent.mkdir(parents=True, exist_ok=True)
     content = {"peers": PEER_NAMES, "rows": [asdict(row) for row in rows], "findings": findings}
     options.json.write_text(json.dumps(content, indent=1))
+    if options.write:
+        table.write(content["rows"])
     print(*findings, sep="\n", end="\n" if findings else "")
     print(f"{len(rows)} rows, {failed} not as asked, {time.monotonic() - start:.0f} s; details: {options.json}")
     return int(bool(findings) or bool(failed) or not rows)

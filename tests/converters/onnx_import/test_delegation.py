@@ -109,6 +109,18 @@ def test_constants_that_share_memory(tmp_path: Path) -> None:
     assert made.sqnr_db() >= 110
 
 
+def test_shapes_that_the_graph_computes_do_not_hinder_quantizing(networks: ModuleType, tmp_path: Path) -> None:
+    """ONNX Runtime's symbolic shape inference fails on this file."""
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    from converters.onnx._prepare import prepare
+
+    path, data = networks.to_onnx("transformer", tmp_path, dynamo=False)
+    prepared = prepare(str(path), str(tmp_path / "prepared.onnx"))
+    sample = {name: value[:1] for name, value in data.items()}
+    wanted, found = (onnxruntime.InferenceSession(item).run(None, sample)[0] for item in (str(path), prepared))
+    assert abs(wanted - found).max() <= 1e-5 * abs(wanted).max()
+
+
 @pytest.mark.parametrize(("name", "dynamo"), [("mobilenet", False), ("transformer", False), ("detector", True)])
 def test_no_more_operators_than_without_onnx(networks: ModuleType, tmp_path: Path, name: str, dynamo: bool) -> None:
     pytest.importorskip("litert_torch", reason="needs the extra tflite")

@@ -61,14 +61,16 @@ class _Inverted(nn.Module):  # type: ignore[misc]
         return x + self.body(x) if self.add else self.body(x)
 
 
-class MobileNet(nn.Module):  # type: ignore[misc]
-    """Blocks of MobileNetV2 and of MobileNetV3."""
+_BLOCKS = ((16, 16, 1, False), (16, 24, 2, False), (24, 24, 1, False), (24, 32, 2, True), (32, 32, 1, True))
 
-    def __init__(self) -> None:
+
+class MobileNet(nn.Module):  # type: ignore[misc]
+    """Blocks of MobileNetV2 and of MobileNetV3; each has its channels in and out, its stride, whether it is V3's."""
+
+    def __init__(self, blocks: tuple[tuple[int, int, int, bool], ...] = _BLOCKS) -> None:
         super().__init__()
-        sizes = ((16, 16, 1, False), (16, 24, 2, False), (24, 24, 1, False), (24, 32, 2, True), (32, 32, 1, True))
         self.stem = _conv(3, 16, 3, 2)
-        self.blocks = nn.Sequential(*(_Inverted(*size) for size in sizes))
+        self.blocks = nn.Sequential(*(_Inverted(*block) for block in blocks))
         self.last, self.head = _conv(32, 64, 1, after=nn.Hardswish), nn.Linear(64, 10)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

@@ -70,7 +70,9 @@ def test_convolutions_and_products_stay_in_the_delegate(networks: ModuleType, tm
     pytest.importorskip("executorch", reason="needs the extra executorch")
     from pte_runs import case_of
 
-    path, data = networks.to_onnx("mobilenet", tmp_path, dynamo=False)
+    blocks = (16, 16, 1, False), (16, 32, 2, True)
+    networks.NETWORKS["little"] = (lambda: networks.MobileNet(blocks), "image", (3, 32, 32))
+    path, data = networks.to_onnx("little", tmp_path, dynamo=False)
     (samples,) = data.values()
     case = case_of(imported(path, data), samples[:8, None].copy(), tmp_path / "case")
     for scheme, least_db in (("float32", 100), ("int8", 20)):
@@ -78,7 +80,7 @@ def test_convolutions_and_products_stay_in_the_delegate(networks: ModuleType, tm
         outside = [item["operator"].split(".")[1] for item in made.result["undelegated"]]
         assert not set(outside) & set(HEAVY)
         weighted = made.weighted()
-        assert len(weighted) == 22
+        assert len(weighted) == 11
         assert all(item.delegated for item in weighted)
         assert {item.weights for item in weighted} == {scheme}
         assert made.sqnr_db() >= least_db
@@ -121,7 +123,7 @@ def test_shapes_that_the_graph_computes_do_not_hinder_quantizing(networks: Modul
     assert abs(wanted - found).max() <= 1e-5 * abs(wanted).max()
 
 
-@pytest.mark.parametrize(("name", "dynamo"), [("mobilenet", False), ("transformer", False), ("detector", True)])
+@pytest.mark.parametrize(("name", "dynamo"), [("transformer", False), ("detector", True)])
 def test_no_more_operators_than_without_onnx(networks: ModuleType, tmp_path: Path, name: str, dynamo: bool) -> None:
     pytest.importorskip("litert_torch", reason="needs the extra tflite")
     path, data = networks.to_onnx(name, tmp_path, dynamo)

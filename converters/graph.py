@@ -6,7 +6,8 @@ turns a user's file into one of the first three forms; the planner finds the way
 
 from __future__ import annotations
 
-from collections import deque
+import heapq
+import itertools
 from collections.abc import Iterable
 from typing import TypedDict
 
@@ -20,6 +21,8 @@ STABLEHLO = "StableHLO"
 ONNX = "ONNX"
 TFLITE = "TFLite"
 PTE = "pte"
+
+_FLOAT = "float32"
 
 
 class StepArguments(TypedDict):
@@ -71,6 +74,9 @@ def edges(steps: Iterable[Step]) -> list[Edge]:
 def plan(source: Node, target: Node, steps: Iterable[Step]) -> list[Edge] | None:
     """The shortest way from one node to another.
 
+    Of several, one that changes the scheme least: what is quantized stays so. Then the one that quantizes last, in the
+    form of the target, by that runtime's own quantizer.
+
     Args:
         source: What there is.
         target: What is wanted.
@@ -83,17 +89,25 @@ def plan(source: Node, target: Node, steps: Iterable[Step]) -> list[Edge] | None
     leaving: dict[Node, list[Edge]] = {}
     for edge in edges(steps):
         leaving.setdefault(edge.source, []).append(edge)
-    ways: dict[Node, list[Edge]] = {source: []}
-    todo = deque([source])
+    seen: set[Node] = set()
+    order = itertools.count()
+    todo: list[tuple[int, int, int, int, Node, list[Edge]]] = [(0, 0, 0, next(order), source, [])]
     while todo:
-        node = todo.popleft()
+        length, changes, quantized, _, node, way = heapq.heappop(todo)
         if node == target:
-            return ways[node]
+            return way
+        if node in seen:
+            continue
+        seen.add(node)
         for edge in leaving.get(node, ()):
-            if edge.target not in ways and not _returns(ways[node], edge):
-                ways[edge.target] = [*ways[node], edge]
-                todo.append(edge.target)
+            if edge.target not in seen and not _returns(way, edge):
+                cost = (length + 1, changes + _changes(edge), quantized + (edge.source.scheme != _FLOAT))
+                heapq.heappush(todo, (*cost, next(order), edge.target, [*way, edge]))
     return None
+
+
+def _changes(edge: Edge) -> bool:
+    return edge.source.scheme != edge.target.scheme
 
 
 def _returns(way: list[Edge], edge: Edge) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -33,8 +34,15 @@ def test_the_same_network_in_each_form(name: str, scheme: str, weights: dict[str
 
 
 def test_neither_torch_nor_executorch_is_imported() -> None:
-    inspect(str(MODELS / "small_float32.pte"))
-    assert "executorch.exir" not in sys.modules
+    path = str(MODELS / "small_float32.pte")
+    code = (
+        "import sys\n"
+        "from converters.executorch.inspect import inspect\n"
+        f"inspect({path!r})\n"
+        "print([name for name in ('torch', 'executorch.exir') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_inside_of_the_delegate() -> None:

@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt --progress-bar on
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench acceptance sources quantization picture constraints clean
+.PHONY: help demo test lint types bench acceptance sources quantization onnx picture constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,12 @@ sources: $(READY) ## Convert a model of every source to every target, and write 
 quantization: $(READY) ## Compare int8 with the runtimes' own tools, and the memory of calibrating
 	$(BIN)/python benchmarks/quantization.py --write
 	$(BIN)/python benchmarks/calibration_memory.py
+
+onnx: $(READY) ## Check the ONNX importer: node tests, real files, cost, damaged files
+	$(BIN)/python benchmarks/onnx_node_tests.py --write
+	$(BIN)/python benchmarks/onnx_models.py
+	$(BIN)/python benchmarks/onnx_import_cost.py
+	$(BIN)/python benchmarks/onnx_fuzz.py
 
 picture: $(READY) ## Run the demo and put its result into README.md and docs/demo.svg
 	@mkdir -p build

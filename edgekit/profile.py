@@ -23,7 +23,6 @@ from edgekit.options import SourceOptions, named
 from edgekit.paths import existing
 from edgekit.plugins import MetricInput, Session
 from edgekit.progress import Progress, Silent
-from edgekit.publish import sha256
 from edgekit.samples import Samples, open_samples
 from edgekit.scratch import scratch_folder
 from edgekit.subjects import File, Subject, each, keep_contents, open_file, read_contents, recount
@@ -328,7 +327,7 @@ def _profile(one: Subject, samples: Samples) -> Profile:
         path=str(one.file.path),
         target=one.target.name,
         sha256=one.file.sha256,
-        inputs_sha256=sha256(one.feeds),
+        inputs_sha256=registry.function("profiles.conditions:hash_of")(one.feeds),
         runtime=f"{runtime.TITLE} {one.raw['start']['versions'][runtime.DISTRIBUTION]}",
         threads=one.threads,
         measurements=tuple(found),

@@ -17,6 +17,7 @@ from edgekit import registry
 from edgekit.errors import UsageError
 from edgekit.paths import existing_file
 from edgekit.types import SCHEMA_VERSION, Comparison, Measurement, Profile, Report, from_json
+from edgekit.versus import judged
 
 SEQUENTIAL_FLOOR = 0.12
 """As a share; see above."""
@@ -127,25 +128,11 @@ def _refuse_others(first: Report, first_path: Path, other: Report, path: Path) -
 def _compared(base: Profile, item: Profile) -> Comparison:
     """A ratio of medians, with the widest interval that their intervals allow."""
     from_intervals = registry.function("profiles.pairs:of_intervals")
-    verdict = registry.function("profiles.pairs:verdict")
     ratio = from_intervals(
         *((figure.value, figure.low, figure.high, len(one.turns)) for one in (item, base) for figure in [_median(one)])
     )
     floor = max(SEQUENTIAL_FLOOR, _speed_change(base, item))
-    word, reason = verdict(ratio, floor)
-    return Comparison(
-        path=item.path,
-        threads=item.threads,
-        baseline=base.path,
-        baseline_threads=base.threads,
-        verdict=word,
-        ratio=None if ratio is None else ratio.value,
-        low=None if ratio is None else ratio.low,
-        high=None if ratio is None else ratio.high,
-        floor_ratio=floor,
-        rounds=0 if ratio is None else ratio.rounds,
-        reason=reason,
-    )
+    return judged(item.path, item.threads, base.path, base.threads, ratio, floor)
 
 
 def _median(item: Profile) -> Measurement:

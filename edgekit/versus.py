@@ -13,6 +13,7 @@ from edgekit.subjects import Subject
 from edgekit.types import Comparison
 
 _FLOAT = "float32"
+_FIELDS = ("ratio", "low", "high", "rounds")
 
 
 @dataclass
@@ -69,9 +70,7 @@ class Versus:
 
     def comparisons(self, subjects: Sequence[Subject]) -> list[Comparison]:
         """Every file that was measured, beside the baseline."""
-        ratio, floor_of, verdict = (
-            registry.function(f"profiles.pairs:{name}") for name in ("ratio", "floor_of", "verdict")
-        )
+        ratio, floor_of = (registry.function(f"profiles.pairs:{name}") for name in ("ratio", "floor_of"))
         baseline, twin = self.baseline, self.twin
         assert baseline is not None and twin is not None  # noqa: S101 - chosen before anything was timed
         base = [] if baseline.error else baseline.raw["turns"]
@@ -81,20 +80,24 @@ class Versus:
             if one is baseline or one.error is not None:
                 continue
             timed = ratio(one.raw["turns"], base)
-            word, reason = verdict(timed, floor)
-            found.append(
-                Comparison(
-                    path=str(one.file.path),
-                    threads=one.threads,
-                    baseline=str(baseline.file.path),
-                    baseline_threads=baseline.threads,
-                    verdict=word,
-                    ratio=None if timed is None else timed.value,
-                    low=None if timed is None else timed.low,
-                    high=None if timed is None else timed.high,
-                    floor_ratio=floor,
-                    rounds=0 if timed is None else timed.rounds,
-                    reason=reason,
-                )
-            )
+            path, threads = str(baseline.file.path), baseline.threads
+            found.append(judged(str(one.file.path), one.threads, path, threads, timed, floor))
         return found
+
+
+def judged(
+    path: str, threads: int, baseline: str, baseline_threads: int, ratio: Any, floor: float | None
+) -> Comparison:
+    """What a ratio shows of a file.
+
+    Args:
+        path: Of the file.
+        threads: Of the file.
+        baseline: Path of the baseline.
+        baseline_threads: Of the baseline.
+        ratio: A :class:`profiles.pairs.Ratio`, or ``None`` where there is none.
+        floor: Differences up to this share are none; ``None`` where that is not known.
+    """
+    verdict, reason = registry.function("profiles.pairs:verdict")(ratio, floor)
+    measured = {} if ratio is None else {name: getattr(ratio, "value" if name == "ratio" else name) for name in _FIELDS}
+    return Comparison(path, threads, baseline, baseline_threads, verdict, **measured, floor_ratio=floor, reason=reason)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from edgekit import registry
 from edgekit.report.units import COUNTS, SIZES, TIMES, Unit, digits, percent, with_unit
 from edgekit.types import Measurement, OperatorTime, Profile, Report
 
@@ -61,19 +62,15 @@ def _cold(profiles: Sequence[Profile]) -> Table | None:
 
 def _operators(item: Profile) -> Table:
     """The operators of a file by type, the longest first."""
-    rows: dict[tuple[str, str], list[OperatorTime]] = {}
-    for one in item.operators:
-        rows.setdefault((one.operator, one.delegate), []).append(one)
-    ordered = sorted(rows.items(), key=lambda pair: -sum(one.share for one in pair[1]))
+    rows: Sequence[OperatorTime] = registry.function("profiles.metrics.operators:by_type")(item.operators)
     table = _table(f"operators of {Path(item.path).name}", ["calls", "share %"])
     table.add_column("delegate")
-    for (operator, delegate), group in ordered[:_MOST_OPERATORS]:
-        calls, share = sum(one.count for one in group), sum(one.share for one in group)
-        table.add_row(operator, str(calls), percent(share), delegate or Text("none", style="yellow"))
-    rest = ordered[_MOST_OPERATORS:]
+    for one in rows[:_MOST_OPERATORS]:
+        delegate = one.delegate or Text("none", style="yellow")
+        table.add_row(one.operator, str(one.count), percent(one.share), delegate)
+    rest = rows[_MOST_OPERATORS:]
     if rest:
-        left = [one for _, group in rest for one in group]
-        calls, share = sum(one.count for one in left), sum(one.share for one in left)
+        calls, share = sum(one.count for one in rest), sum(one.share for one in rest)
         table.add_row(f"{len(rest)} other types", str(calls), percent(share), "")
     return table
 

@@ -20,7 +20,6 @@ from typing import Any
 from edgekit.plugins import Metric, MetricInput
 from edgekit.types import Measurement
 
-MEASURED = ("achieved_gflops", "peak_gflops", "peak_share_ratio")
 _FLOAT_SHARE = 0.9
 """Of the MACs that must be on float32 to compare with its peak."""
 

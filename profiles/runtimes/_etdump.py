@@ -18,7 +18,6 @@ _IDENTIFIER = b"ED00"
 _METHOD = "forward"
 _EXECUTE = "Execute"
 _KERNEL_CALL, _DELEGATE_CALL = 1, 2  # of the union InstructionArguments
-_NATIVE = "native_call_"
 _SHORT = {"XnnpackBackend": "XNNPACK"}
 
 Place = tuple[int, int]

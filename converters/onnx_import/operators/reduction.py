@@ -10,8 +10,6 @@ from converters.onnx_import.operators import operator
 from converters.onnx_import.operators.elementwise import wide
 from converters.onnx_import.tensors import typed
 
-_AXES_INPUT_SINCE = {"ReduceSum": 13}
-_DEFAULT_AXES_INPUT_SINCE = 18
 _NAMES = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum",
           "ReduceLogSumExp", "ReduceSumSquare")  # fmt: skip
 

@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from edgekit.drift_types import TaskResult
 from edgekit.types import DeviceFacts, FloatOperator, Measurement, Signature
+
+if TYPE_CHECKING:
+    from edgekit.feeds import Array, Feeds
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,29 @@ class Relayout:
     form: str
     entry: str
     preload: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """How a target's files get their inner tensors as outputs: ``TAP`` in ``converters/<target>/tap.py``.
+
+    Attributes:
+        form: Of the files.
+        entry: A job ``(path, into, exact) -> mapping`` that writes a file of the same format with more outputs: those
+            of ``path`` first, under their own names, then one for each tensor that an operator makes at run time.
+            ``exact`` leaves out tensors whose being outputs would keep the runtime from fusing operators as it does in
+            ``path``, where that can be told. The mapping holds ``taps``, in order of execution, each with ``output``
+            (name in the new file), ``tensor`` (name in ``path``), ``operator`` (type), ``module`` (path in the source,
+            or empty), ``inputs`` (``tensor`` names of what its operator reads), ``scale`` and ``zero_point``
+            (``None`` for floats), and ``shape``; and ``notes``, sentences for the user.
+        preload, packages, extra: As in :class:`Source`.
+    """
+
+    form: str
+    entry: str
+    preload: tuple[str, ...]
+    packages: tuple[str, ...]
+    extra: str
 
 
 @dataclass(frozen=True)
@@ -312,3 +339,53 @@ class Metric:
     name: str
     title: str
     measure: Callable[[MetricInput], Sequence[Measurement]]
+
+
+@dataclass(frozen=True)
+class TaskInput:
+    """What a task is measured on: arrays, which may lie on disk and be larger than memory.
+
+    Attributes:
+        outputs: Of the file.
+        reference: Of the reference, on the same samples; ``None`` without one.
+        inputs: The samples.
+        labels: As the labels file or the data has them: first axis samples, then the batch as in ``inputs``; for
+            tasks whose labels are no arrays, a list with one entry per sample.
+        settings: What the user set (``--decode KEY=VALUE``), by key.
+        classes: Names of the classes, by label; empty where nobody named them.
+        metric: A user's function, as typed after ``--metric``; empty without one.
+    """
+
+    outputs: Feeds
+    reference: Feeds | None
+    inputs: Feeds
+    labels: Array | Sequence[Any] | None
+    settings: Mapping[str, str]
+    classes: tuple[str, ...] = ()
+    metric: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something that models are for: ``TASK`` in ``profiles/tasks/<name>.py``.
+
+    Attributes:
+        name: As typed after ``--judge-as``.
+        title: What users call it.
+        fits: Why this is the task, from labels and outputs, in words such as ``labels are whole numbers and output
+            'scores' has 10 values per sample``; empty when it is not. The first that fits, in order of :attr:`rank`,
+            is taken where the user names none.
+        measure: The figures.
+        rank: Smaller is asked first.
+        settings: Keys of :attr:`TaskInput.settings` that it heeds, each with its meaning.
+        packages, extra: As in :class:`Source`; those of figures that need a library.
+    """
+
+    name: str
+    title: str
+    fits: Callable[[TaskInput], str]
+    measure: Callable[[TaskInput], TaskResult]
+    rank: int
+    settings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    packages: tuple[str, ...] = ()
+    extra: str = ""

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from edgekit.errors import EdgekitError, MissingDependencyError, UnsupportedError
-from edgekit.plugins import Calibration, DataFormat, Device, Metric, Relayout, Runtime, Source, Step, Target
+from edgekit.plugins import Calibration, DataFormat, Device, Metric, Relayout, Runtime, Source, Step, Tap, Target, Task
 from edgekit.types import Scheme
 
 T = TypeVar("T")
@@ -61,6 +61,20 @@ def relayouts() -> dict[str, Relayout]:
     """How each form gets other layouts, by form."""
     found = (module.RELAYOUT for folder in _folders("converters") for module in _named(folder, "relayout"))
     return {relayout.form: relayout for relayout in found}
+
+
+@cache
+def taps() -> dict[str, Tap]:
+    """How files of each form show their inner tensors, by form."""
+    found = (module.TAP for folder in _folders("converters") for module in _named(folder, "tap"))
+    return {tap.form: tap for tap in found}
+
+
+@cache
+def tasks() -> dict[str, Task]:
+    """All tasks, by name, those that are asked first in front."""
+    found = _by_name(_attributes("profiles.tasks", "TASK"))
+    return dict(sorted(found.items(), key=lambda item: item[1].rank))
 
 
 @cache

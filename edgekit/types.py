@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from edgekit.conditions import Conditions
+from edgekit.drift_types import Drift, FileDrift
 
 SCHEMA_VERSION = 1
 
@@ -110,32 +111,6 @@ class FloatOperator:
 
     operator: str
     name: str
-
-
-@dataclass(frozen=True)
-class Drift:
-    """How far one output is from the reference, over all samples compared.
-
-    Attributes:
-        output: Name of the output.
-        max_abs: Largest absolute difference, in the output's own unit, among the elements that are finite in both;
-            ``None`` when there is none.
-        sqnr_db: ``10*log10(sum(ref²)/sum((ref-out)²))``; ``None`` when the two are identical, or when it is not
-            defined, and then ``finding`` says why.
-        cosine: Cosine similarity of the two flattened tensors; ``None`` where one of them is zero everywhere.
-        top1_agreement: Share of rows whose largest element is the same; for whole numbers and flags the share of
-            equal ones; ``None`` where the output is neither those nor looks like class scores.
-        samples: Number of samples compared.
-        finding: Why the output counts as failed; empty when it passed.
-    """
-
-    output: str
-    max_abs: float | None
-    sqnr_db: float | None
-    cosine: float | None
-    top1_agreement: float | None
-    samples: int
-    finding: str = ""
 
 
 @dataclass(frozen=True)
@@ -369,6 +344,7 @@ class Report:
     artifacts: tuple[Artifact, ...] = ()
     profiles: tuple[Profile, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    drifts: tuple[FileDrift, ...] = ()
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     device: DeviceFacts | None = None

@@ -1,0 +1,1 @@
+"""What models are for, measured with labels; one file each."""

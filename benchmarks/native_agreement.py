@@ -2,8 +2,8 @@
 
     python benchmarks/native_agreement.py [--models FOLDER] [--rounds 30] [--json FILE]
 
-A trained ResNet-20 on pictures of 96 by 96, in float32, large enough for what profilers cost to stay small. In each
-round the agent times runs, and so do: LiteRT's own benchmark module, a bare loop around LiteRT's interpreter, ONNX
+A trained ResNet-20 on pictures of 192 by 192, in float32: ONNX Runtime's profiler takes about 6 us for each of its 70
+operators, and on pictures of 96 by 96 that is 6 % of a run. In each round the agent times runs, and so do: LiteRT's own benchmark module, a bare loop around LiteRT's interpreter, ONNX
 Runtime's profile (``model_run``), and ExecuTorch's ETDump (``Method::execute``). Limit: the
 agent's median is within 3 % of theirs, or the interval of the ratio holds 1. What the agent adds to each call is shown
 in microseconds, and so is its time on a model that computes next to nothing. Exit code 1 when a limit is missed.
@@ -36,6 +36,7 @@ from profiles import pairs
 
 LIMIT = 0.03
 RUNS, WARM_UP = 20, 5
+ENLARGED = 6
 NOTHING = ROOT / "tests" / "profiles" / "models" / "sum.onnx"
 
 
@@ -136,6 +137,10 @@ def etdump(model: str) -> Callable[[], float]:
     import torch
     from executorch.devtools import Inspector
     from executorch.runtime import Runtime
+
+    from profiles.runtimes.executorch import _bindings
+
+    _bindings()._unsafe_reset_threadpool(1)  # as many as the agent has; by default all cores
 
     def median() -> float:
         program = Runtime.get().load_program(model, enable_etdump=True)
@@ -267,7 +272,7 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = resnet(options.models, folder)
+        source = resnet(options.models, folder, ENLARGED)
         command = [*EDGEKIT, "convert", *source, "--to", "all", "--output", str(folder / "made"), "--quiet"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         print(f"{'tool':28} {'agent us':>10} {'tool us':>10} {'ratio':>24} {'added us':>9}")

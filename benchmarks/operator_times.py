@@ -52,9 +52,9 @@ def transformer(into: Path) -> list[str]:
     return [str(path), "--data", str(samples)]
 
 
-def resnet(shared: Path, into: Path) -> list[str]:
-    """As above, for trained weights and the pictures that they are for, enlarged."""
-    images, _ = enlarged(cifar_images(shared, "imagenet"), 3)
+def resnet(shared: Path, into: Path, factor: int = 3) -> list[str]:
+    """As above, for trained weights and the pictures that they are for, each side so many times as long."""
+    images, _ = enlarged(cifar_images(shared, "imagenet"), factor)
     np.savez(into / "resnet.npz", image=images[:40])
     weights = shared / "cifar10_resnet_akamaster" / "resnet20-12fca82f.th"
     return [str(weights), "--model", f"{NETWORKS}:resnet20", "--data", str(into / "resnet.npz")]

@@ -43,6 +43,7 @@ class OperatorFacts:
         weights_bytes: Of the stored tensors that it reads.
         moved_bytes: As :mod:`converters.work` defines them; ``None`` when they cannot be derived, as ``macs_unknown``
             says.
+        explorer: Graph and node as Model Explorer calls them; ``None`` where it does not show the operator.
     """
 
     operator: str
@@ -56,6 +57,7 @@ class OperatorFacts:
     node: str = ""
     weights_bytes: int = 0
     moved_bytes: int | None = None
+    explorer: tuple[str, str] | None = None
 
     @property
     def scheme(self) -> str:
@@ -303,4 +305,5 @@ def _work(index: int, item: OperatorFacts, contents: Contents) -> OperatorWork:
         computes=item.computes,
         activations=item.activations,
         delegated=item.delegated,
+        explorer=item.explorer,
     )

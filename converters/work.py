@@ -63,6 +63,7 @@ class OperatorWork:
         computes: On ``float`` or ``integer`` numbers; ``none`` for those that move or convert data.
         activations: Dtype of its data, or ``dynamic`` when floats are quantized as they come in.
         delegated: Whether an accelerated backend runs it, in formats where the file itself says so.
+        explorer: Graph and node as Model Explorer calls them; ``None`` where it does not show the operator.
     """
 
     index: int
@@ -75,6 +76,7 @@ class OperatorWork:
     computes: Literal["float", "integer", "none"]
     activations: str
     delegated: bool
+    explorer: tuple[str, str] | None = None
 
 
 class Stored(TypedDict):

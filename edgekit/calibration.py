@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,7 @@ def place(opened: OpenedSource, calibration: Calibration, percentile: float) -> 
         "percentile": f"{percentile:g}",
         "seed": str(SEED),
         "variant": opened.variant,
-        **{f"version of {name}": _version(name) for name in packages},
+        **{f"version of {name}": version_of(name) for name in packages},
     }
     digest = hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()[:16]
     name = f"{opened.path.stem}.{calibration.form.replace('.', '-')}.{digest}.ranges.json"
@@ -131,7 +132,8 @@ def _hash_of(folder: Path) -> str:
     return found.hexdigest()
 
 
-def _version(package: str) -> str:
+@cache
+def version_of(package: str) -> str:
     """Of the distribution that brings an import name; import names stand for themselves where they are its name."""
     from importlib.metadata import packages_distributions
 

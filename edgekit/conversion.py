@@ -33,6 +33,7 @@ class ConversionOptions:
     min_sqnr_db: float | None
     source: SourceOptions
     allow_select_ops: bool = False
+    keep_rounding: bool = False
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class ConvertOptions:
         quantization: How to quantize; a recipe's rules come behind these.
         explicit: Fields of it that stand over the recipe's own (``method``, ``cpu``, ``io``).
         allow_select_ops: Take TensorFlow operators into a TFLite file that LiteRT has not.
+        keep_rounding: Make float32 of a quantized ONNX file round activations as that file does.
         optimize: Rewrite the program for 8 bits first, where that measurably helps.
         data: ``--data``, as typed; ``random`` for random calibration.
         data_options: How to read it.
@@ -57,6 +58,7 @@ class ConvertOptions:
     quantization: Quantization = field(default_factory=lambda: Quantization(cpu="auto"))
     explicit: frozenset[str] = frozenset()
     allow_select_ops: bool = False
+    keep_rounding: bool = False
     optimize: bool = False
     data: str | None = None
     data_options: DataOptions = field(default_factory=DataOptions)
@@ -178,6 +180,8 @@ def _check_request(wanted: Sequence[Wanted], options: ConvertOptions) -> None:
             f"{names}: the ranges of the model cannot be taken over, and there is no data to take new ones from.",
             hint="--data FILE with 100 or more real, preprocessed samples",
         )
+    if options.keep_rounding:
+        _check_rounding(wanted)
     if any(item.quantized for item in wanted):
         if options.optimize and options.data is None:
             raise UsageError(
@@ -190,6 +194,23 @@ def _check_request(wanted: Sequence[Wanted], options: ConvertOptions) -> None:
             raise UsageError(f"{option} is about quantized files, and none is asked for.", hint="Add --int8.")
 
 
+def _check_rounding(wanted: Sequence[Wanted]) -> None:
+    """Refuse ``--keep-rounding`` for files that it is not about.
+
+    Raises:
+        UsageError: Names them.
+    """
+    floats = [item for item in wanted if any("keep_rounding" in edge.step.options for edge in item.edges)]
+    others = [item for item in floats if item.scheme.name != "float32" and item.edges[0].target.scheme == "float32"]
+    if others or not any(item.scheme.name == "float32" for item in floats):
+        names = ", ".join(f"{item.scheme.name} on {item.target.title}" for item in others or wanted)
+        raise UsageError(
+            f"--keep-rounding makes float32 files for other runtimes that compute what a quantized ONNX file computes. "
+            f"It is not about {names}.",
+            hint="Leave it out, or ask for --quant float32 alone.",
+        )
+
+
 def _conversion_options(options: ConvertOptions) -> ConversionOptions:
     return ConversionOptions(
         options.data,
@@ -199,6 +220,7 @@ def _conversion_options(options: ConvertOptions) -> ConversionOptions:
         options.min_sqnr_db,
         options.source,
         options.allow_select_ops,
+        options.keep_rounding,
     )
 
 
@@ -236,7 +258,13 @@ def _variants(
     if optimized:
         place, timeout_s = workers.scratch / "bridge", options.source.timeout_s
         opened = bridging.bring(
-            opened, OPTIMIZED_FORM, place, workers.call, timeout_s, allow_select_ops=options.allow_select_ops
+            opened,
+            OPTIMIZED_FORM,
+            place,
+            workers.call,
+            timeout_s,
+            allow_select_ops=options.allow_select_ops,
+            keep_rounding=False,
         )
         program = workers.scratch / "optimized.pt2"
         job = Job(

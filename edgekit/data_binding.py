@@ -227,23 +227,29 @@ def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 
 def _fit_labels(labels: Array, samples: Array, rows: int, origin: str) -> Array | None:
-    """Labels as ``(samples, batch)``; ``None`` when they are numbers to predict rather than classes."""
+    """Classes as ``(samples, batch)``, numbers to predict as ``(samples, batch, …)``; ``None`` when not finite."""
     flat = labels.reshape(-1) if labels.ndim == 0 or labels.shape[1:] == (1,) else labels
     if flat.dtype.kind == "f":
-        whole = np.isfinite(flat) & (flat == np.floor(flat))
-        if not whole.all():
+        if not np.isfinite(flat).all():
             return None
+        if not np.array_equal(flat, np.floor(flat)):
+            return _by_sample(flat, samples, rows, origin)
         flat = flat.astype(np.int64)
     if flat.ndim != 1 or flat.dtype.kind not in "iu":
         raise DataError(
             f"--data {origin}: labels must be whole numbers of shape [N], found {labels.dtype}{list(labels.shape)}.",
             hint="For one-hot labels: labels.argmax(1).",
         )
+    return _by_sample(flat, samples, rows, origin)
+
+
+def _by_sample(labels: Array, samples: Array, rows: int, origin: str) -> Array:
+    """Labels along the first axis, as ``(samples, batch, …)``."""
     count = len(samples)
-    if len(flat) == rows:
+    if len(labels) == rows:
         batch = samples.shape[1] if rows > count else 1
-    elif rows == count and samples.ndim > 1 and len(flat) == count * samples.shape[1]:
+    elif rows == count and samples.ndim > 1 and len(labels) == count * samples.shape[1]:
         batch = samples.shape[1]
     else:
-        raise DataError(f"--data {origin}: {len(flat)} labels for {rows} samples.")
-    return flat[: count * batch].reshape(count, batch)
+        raise DataError(f"--data {origin}: {len(labels)} labels for {rows} samples.")
+    return labels[: count * batch].reshape(count, batch, *labels.shape[1:])

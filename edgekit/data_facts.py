@@ -70,7 +70,7 @@ def inspect_data(
             folder = dataset.save(scratch / "dataset")
             signature = _signature(model, options or SourceOptions(), folder, progress)
             bound = data_files.bind(dataset, signature)
-            seen, labels = dict(bound.arrays), None if bound.labels is None else bound.labels.reshape(-1)
+            seen, labels = dict(bound.arrays), _numbers_of_classes(bound.labels)
         sheet = None if contact_sheet is None else Sheet(contact_sheet, dataset, _pictured(data, seen), labels)
         progress.start(_LABEL)
         try:
@@ -93,6 +93,35 @@ def inspect_data(
             "notes": notes,
             "contact_sheet": "" if contact_sheet is None else str(contact_sheet),
         }
+
+
+def of_samples(
+    samples: Feeds, labels: Array | None = None, names: Sequence[str] = (), progress: Progress | None = None
+) -> dict[str, Any]:
+    """What files were run on, to stand beside what they made of it.
+
+    Args:
+        samples: As they were run.
+        labels: Of them, where they are not in the samples; classes where they are whole numbers.
+        names: Of the classes, by label.
+        progress: Told what goes on.
+
+    Returns:
+        ``samples``, ``origin``, and ``arrays`` and ``classes`` as :func:`inspect_data` has them.
+    """
+    progress = progress or Silent()
+    known = samples.labels if labels is None else labels
+    progress.start(_LABEL)
+    try:
+        arrays = _figures_of(samples.arrays, lambda done, total: _advance(progress, done, total))
+    finally:
+        progress.end(_LABEL)
+    return {
+        "samples": samples.count,
+        "origin": samples.origin,
+        "arrays": arrays,
+        "classes": _classes(_numbers_of_classes(known), names),
+    }
 
 
 def _advance(progress: Progress, done: int, total: int) -> None:
@@ -150,7 +179,12 @@ def _shown(found: pictures.Pictures) -> pictures.Pictures:
 
 def _labels(dataset: Dataset) -> Array | None:
     array = next((dataset.arrays[name] for name in LABEL_NAMES if name in dataset.arrays), None)
-    return None if array is None or array.dtype.kind not in "iu" else array.reshape(-1)
+    return _numbers_of_classes(array)
+
+
+def _numbers_of_classes(labels: Array | None) -> Array | None:
+    """Labels in a row; ``None`` where they are numbers to predict."""
+    return None if labels is None or labels.dtype.kind not in "iu" else labels.reshape(-1)
 
 
 def _count(dataset: Dataset, seen: Mapping[str, Array]) -> int:
@@ -168,6 +202,14 @@ def _count(dataset: Dataset, seen: Mapping[str, Array]) -> int:
 def _arrays(
     dataset: Dataset, seen: Mapping[str, Array], bound: Feeds | None, advance: Callable[[int, int], None]
 ) -> list[dict[str, Any]]:
+    """Figures of every array, pictures of all sizes among them."""
+    found = _figures_of(seen, advance)
+    if not seen and dataset.pictures is not None:
+        found.append(_of_all_sizes(dataset, dataset.pictures, advance))
+    return found
+
+
+def _figures_of(seen: Mapping[str, Array], advance: Callable[[int, int], None]) -> list[dict[str, Any]]:
     """Figures of every array, read once, a part at a time."""
     total, done, found = sum(len(array) if array.ndim else 1 for array in seen.values()), 0, []
     for name, array in seen.items():
@@ -178,8 +220,6 @@ def _arrays(
             done += len(part) if part.ndim else 1
             advance(done, total)
         found.append({"name": name, "dtype": str(array.dtype), "shape": list(array.shape), **figures.to_json()})
-    if not seen and dataset.pictures is not None:
-        found.append(_of_all_sizes(dataset, dataset.pictures, advance))
     return found
 
 

@@ -17,7 +17,9 @@ class Figure:
         median: Over samples.
         p95: What 95 % of the samples are no worse than.
         worst: Of one sample.
-        worst_sample: The place of that sample in the data, from 0.
+        worst_sample: The place of that sample in the data, from 0; ``None`` where the two are identical.
+        undefined: Samples in which it is not defined (SQNR of a reference of zeros); the three above are over the
+            others. They are ``None`` where that sample has no error and the figure is a ratio to it.
     """
 
     metric: str
@@ -29,6 +31,7 @@ class Figure:
     worst: float | None = None
     worst_sample: int | None = None
     unavailable: str = ""
+    undefined: int = 0
 
 
 @dataclass(frozen=True)

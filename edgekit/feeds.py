@@ -25,7 +25,7 @@ class Feeds:
 
     Attributes:
         arrays: Name to array of shape ``(samples, *shape)``, in the order of the signature.
-        labels: ``(samples, batch)`` integers, or ``None``.
+        labels: ``(samples, batch)`` integers, numbers to predict as ``(samples, batch, …)`` floats, or ``None``.
         origin: Where the samples came from, in words.
         places: Place of each sample in the data it was drawn from; ``None`` where nothing was drawn.
     """
@@ -126,6 +126,20 @@ def _write_manifest(folder: Path, names: Iterable[str], labels: bool, origin: st
     # Numbered files: a tensor's name may hold characters that a file name may not.
     entries = [{"name": name, "file": f"{index}.npy"} for index, name in enumerate(names)]
     (folder / "manifest.json").write_text(json.dumps({"tensors": entries, "labels": labels, "origin": origin}))
+
+
+def rename(folder: Path, names: Mapping[str, str]) -> None:
+    """Give tensors of a feeds folder other names; those without a new one are left out of it.
+
+    Args:
+        folder: Of feeds or outputs.
+        names: New name by old one, in the order that the tensors are to have.
+    """
+    place = folder / "manifest.json"
+    manifest = json.loads(place.read_text())
+    files = {entry["name"]: entry["file"] for entry in manifest["tensors"]}
+    manifest["tensors"] = [{"name": new, "file": files[old]} for old, new in names.items()]
+    place.write_text(json.dumps(manifest))
 
 
 def read(folder: Path) -> Feeds:

@@ -274,8 +274,15 @@ class Session(Protocol):
     def arena(self) -> Mapping[str, Any]:
         """What the runtime plans for activations; loads the file anew, so nothing else may follow."""
 
-    def outputs(self, feeds: Path, into: Path) -> Path:
-        """Run every sample of a feeds folder; returns ``into``, the folder of outputs (:mod:`edgekit.feeds`)."""
+    def outputs(self, feeds: Path, into: Path, on_progress: Callable[[int], None] | None = None) -> Path:
+        """Run every sample of a feeds folder; returns ``into``, the folder of outputs (:mod:`edgekit.feeds`).
+
+        ``on_progress`` is told how many samples are done, a few times a second. The time limit is that of a silence.
+        """
+
+    @property
+    def outputs_notes(self) -> Sequence[str]:
+        """How the samples of the last :meth:`outputs` were run, where a reader should know it."""
 
     def undelegated(self) -> tuple[FloatOperator, ...] | None:
         """Operators that the runtime's delegate did not take; ``None`` where the runtime does not say."""
@@ -354,6 +361,7 @@ class TaskInput:
         settings: What the user set (``--decode KEY=VALUE``), by key.
         classes: Names of the classes, by label; empty where nobody named them.
         metric: A user's function, as typed after ``--metric``; empty without one.
+        answers: What that function gave (:func:`edgekit.own_metric.call`) for the file and for the reference.
     """
 
     outputs: Feeds
@@ -363,6 +371,7 @@ class TaskInput:
     settings: Mapping[str, str]
     classes: tuple[str, ...] = ()
     metric: str = ""
+    answers: tuple[Array, Array | None] | None = None
 
 
 @dataclass(frozen=True)

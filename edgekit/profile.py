@@ -61,6 +61,7 @@ class Measuring:
         require_delegated: Share of each file's work that must be in a delegate; needs ``operators``.
         timeout_s: Time limit of each request to an agent, in seconds.
         seed: Of the order within rounds.
+        fresh: Whether to run a source model even where its outputs are kept.
     """
 
     threads: tuple[int, ...] = (1,)
@@ -72,6 +73,7 @@ class Measuring:
     require_delegated: float | None = None
     timeout_s: float = DEFAULT_TIMEOUT_S
     seed: int = SEED
+    fresh: bool = False
 
 
 def profile(
@@ -184,8 +186,9 @@ class _Run:
                     start(one)
             with Workers(scratch, progress=self.progress) as workers:
                 begun = read_contents(opened, workers, options.timeout_s)
+                threads, fresh = self.measuring.threads[0], self.measuring.fresh
                 samples = open_samples(
-                    reference, data, data_options, options, device, self.measuring.threads[0], timeout_s, workers
+                    reference, data, data_options, options, device, threads, timeout_s, workers, fresh=fresh
                 )
                 keep_contents(begun)
                 timed = list(subjects)
@@ -334,6 +337,7 @@ def _profile(one: Subject, samples: Samples) -> Profile:
         drift=drift,
         turns=tuple(map(_turn, one.raw["turns"])),
         operators=_operators(one),
+        work=one.file.work,
         notes=(*one.notes, *problems),
     )
 

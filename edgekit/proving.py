@@ -160,7 +160,9 @@ class Proof:
     def _evidence(self, made: Made) -> Any:
         call, timeout_s = self.workers.call_here, self.options.source.timeout_s
         place = made.file.parent / "cause"
-        program = bridging.bring(self.opened, OPTIMIZED_FORM, place, call, timeout_s, allow_select_ops=False).program
+        program = bridging.bring(
+            self.opened, OPTIMIZED_FORM, place, call, timeout_s, allow_select_ops=False, keep_rounding=False
+        ).program
         job = Job(
             f"{made.file.name}: look for the cause",
             causes.JOB,
@@ -197,6 +199,7 @@ class Proof:
         words += ["--optimize"] * (wanted.recipe.optimize and wanted.quantized)
         words += ["--trust"] * source.trust + ["--no-verify"] * (not self.options.check)
         words += ["--allow-select-ops"] * self.options.allow_select_ops
+        words += ["--keep-rounding"] * (self.options.keep_rounding and wanted.scheme.name == "float32")
         place = wanted.destination.path if wanted.destination else "."
         if any(rule.scheme != "float32" for rule in settings.rules) and wanted.destination and wanted.quantized:
             # Other rules have no option of their own: the recipe has them all.

@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from edgekit import data as datasets
-from edgekit import feeds, registry
+from edgekit import feeds, references, registry
 from edgekit.data_options import DataOptions
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.inputs import parse
 from edgekit.jobs import Workers
 from edgekit.options import SourceOptions
 from edgekit.plugins import Device, Target
-from edgekit.source import open_source
 from edgekit.types import Signature, TensorSpec
 
 
@@ -82,6 +81,11 @@ def target_of(path: Path) -> Target:
     )
 
 
+def is_converted(path: Path) -> bool:
+    """Whether this is a file of a target, and no source model."""
+    return _target(path) is not None
+
+
 def _target(path: Path) -> Target | None:
     if path.is_dir():
         return None
@@ -97,6 +101,8 @@ def open_samples(
     threads: int,
     timeout_s: float,
     workers: Workers,
+    *,
+    fresh: bool = False,
 ) -> Samples:
     """Read the data, and run the reference on it.
 
@@ -109,6 +115,7 @@ def open_samples(
         threads: For it.
         timeout_s: Time limit of each request to it.
         workers: Run what needs a framework; files go to their scratch folder.
+        fresh: Run a source model even where its outputs are kept (:mod:`edgekit.references`).
     """
     scratch = workers.scratch
     dataset = datasets.load(data, data_options, scratch, workers) if data is not None else None
@@ -117,12 +124,12 @@ def open_samples(
         return samples
     target = _target(reference)
     if target is None:
-        opened = open_source(reference, workers, options=options, data=dataset, samples=None, program=False)
+        ran = references.run(reference, workers, options=options, dataset=dataset, fresh=fresh)
         return replace(
             samples,
-            fixed=opened.feeds,
-            reference=opened.reference,
-            notes=(*samples.notes, *(f"{reference.name}: {note}" for note in opened.notes)),
+            fixed=ran.feeds,
+            reference=ran.outputs,
+            notes=(*samples.notes, *(f"{reference.name}: {note}" for note in ran.notes)),
         )
     with device.open_session(reference, target.name, threads, None, scratch, timeout_s) as session:
         fixed = samples.for_signature(session.signature, reference)

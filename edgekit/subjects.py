@@ -16,7 +16,7 @@ from edgekit.plugins import Session, Target
 from edgekit.progress import Progress
 from edgekit.publish import sha256
 from edgekit.samples import target_of
-from edgekit.types import Failure
+from edgekit.types import Failure, NodeWork
 
 
 @dataclass
@@ -36,6 +36,21 @@ class File:
     error: EdgekitError | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
+
+    @property
+    def work(self) -> tuple[NodeWork, ...]:
+        """Its operators; empty where it could not be read."""
+        return tuple(
+            NodeWork(
+                operator=row["operator"],
+                node=row["node"],
+                macs=row["macs"],
+                weights_bytes=row["weights_bytes"],
+                moved_bytes=row["moved_bytes"],
+                explorer=None if row["explorer"] is None else (row["explorer"][0], row["explorer"][1]),
+            )
+            for row in self.facts.get("work") or ()
+        )
 
 
 @dataclass

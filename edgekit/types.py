@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from edgekit.conditions import Conditions
-from edgekit.drift_types import Drift, FileDrift
+from edgekit.drift_types import Drift as Drift
+from edgekit.drift_types import FileDrift as FileDrift
 
 SCHEMA_VERSION = 1
 
@@ -307,6 +308,27 @@ class OperatorTime:
 
 
 @dataclass(frozen=True)
+class NodeWork:
+    """What one operator of a file is to a run, whether it was timed or not; as ``work`` of ``edgekit inspect`` has it.
+
+    Attributes:
+        operator: Type, as the format calls it.
+        node: What its runtime calls it; see :attr:`OperatorTime.node`.
+        macs: Multiply-accumulates of one run; ``None`` when they cannot be derived.
+        weights_bytes: Of the stored tensors that it reads.
+        moved_bytes: Of its weights, inputs and outputs; ``None`` when a size is only known at run time.
+        explorer: Graph and node as Model Explorer calls them; ``None`` where it does not show the operator.
+    """
+
+    operator: str
+    node: str
+    macs: int | None
+    weights_bytes: int
+    moved_bytes: int | None
+    explorer: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
 class Profile:
     """All figures of one file, with its raw samples.
 
@@ -314,6 +336,7 @@ class Profile:
         sha256: Of the file.
         inputs_sha256: Of the samples that it ran on.
         operators: Each with its time, in execution order, where that was asked for and the runtime could tell.
+        work: All operators of the file; empty where it could not be read.
     """
 
     path: str
@@ -327,6 +350,7 @@ class Profile:
     turns: tuple[Turn, ...] = ()
     notes: tuple[str, ...] = ()
     operators: tuple[OperatorTime, ...] = ()
+    work: tuple[NodeWork, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -336,6 +360,7 @@ class Report:
     Attributes:
         fingerprint: What measured figures depend on beside the files: those of runs that differ in it are not compared.
         conditions: The state of the machine before and after files were timed.
+        data: What files were run on (:func:`edgekit.data_facts.of_samples`), and ``random``: whether it was made up.
     """
 
     command: str
@@ -350,6 +375,7 @@ class Report:
     device: DeviceFacts | None = None
     fingerprint: Mapping[str, str] = field(default_factory=dict)
     conditions: tuple[Conditions, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 def to_json(value: Any) -> Any:

@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_SCALARS = {
+SCALARS = {  # codes of the struct module
     "bool": "?", "byte": "b", "int8": "b", "ubyte": "B", "uint8": "B", "short": "h", "int16": "h",
     "ushort": "H", "uint16": "H", "int": "i", "int32": "i", "uint": "I", "uint32": "I", "long": "q",
     "int64": "q", "ulong": "Q", "uint64": "Q", "float": "f", "float32": "f", "double": "d", "float64": "d",
@@ -62,6 +62,10 @@ class Schema:
         schema.root = roots[0] if roots else ""
         return schema
 
+    def base(self, kind: str) -> str:
+        """The scalar that an enum is stored as; other kinds are what they are."""
+        return self.enums[kind][0] if kind in self.enums else kind
+
     def read(self, data: memoryview) -> Table:
         """The root table of a flatbuffer."""
         return Table(self, data, _offset(data, 0), self.root)
@@ -87,8 +91,20 @@ class Table:
 
     def integer(self, name: str) -> int:
         """A scalar field, or its default."""
-        value = self._scalar(name)
-        return int(value)
+        return int(self.number(name))
+
+    def number(self, name: str) -> float:
+        """The same of the type that the schema says: an integer, a float or a boolean."""
+        declared = self.schema.tables[self.name][name]
+        place = self._place(name)
+        if place:
+            code = SCALARS[self.schema.base(declared.kind)]
+            value: float = struct.unpack_from("<" + code, self.data, place)[0]
+            return value
+        if declared.kind in self.schema.enums and declared.default:
+            names = self.schema.enums[declared.kind][1]
+            return next(number for number, label in names.items() if label == declared.default)
+        return float(declared.default or 0)
 
     def text(self, name: str) -> str:
         """A string field; empty when absent."""
@@ -134,7 +150,7 @@ class Table:
 
     def integers(self, name: str) -> tuple[int, ...]:
         """A vector of scalars."""
-        code = _SCALARS[self._base(self.schema.tables[self.name][name].kind)]
+        code = SCALARS[self.schema.base(self.schema.tables[self.name][name].kind)]
         start, count = self._vector(name, struct.calcsize(code))
         return struct.unpack_from(f"<{count}{code}", self.data, start)
 
@@ -142,21 +158,6 @@ class Table:
         """A vector of bytes, not copied."""
         start, count = self._vector(name, 1)
         return self.data[start : start + count]
-
-    def _base(self, kind: str) -> str:
-        return self.schema.enums[kind][0] if kind in self.schema.enums else kind
-
-    def _scalar(self, name: str) -> float:
-        declared = self.schema.tables[self.name][name]
-        place = self._place(name)
-        if place:
-            code = _SCALARS[self._base(declared.kind)]
-            value: float = struct.unpack_from("<" + code, self.data, place)[0]
-            return value
-        if declared.kind in self.schema.enums and declared.default:
-            names = self.schema.enums[declared.kind][1]
-            return next(number for number, label in names.items() if label == declared.default)
-        return float(declared.default or 0)
 
     def _union_member(self, name: str) -> int:
         place = self._slot(self.schema.tables[self.name][name].slot - 1)

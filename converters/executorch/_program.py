@@ -13,6 +13,12 @@ from pathlib import Path
 from converters.executorch._flatbuffer import Schema, Table
 from edgekit.errors import ConversionError, UnsupportedError
 
+SIGNATURE = "edgekit_signature"
+"""A constant method of files that edgekit wrote: the user's names of inputs and outputs."""
+
+MODULES = "edgekit_modules"
+"""Another one: which module of the source each operator is from (:mod:`converters.executorch._modules`)."""
+
 _HEADER_MAGIC = b"eh00"
 _DTYPES = {
     "BYTE": "uint8", "CHAR": "int8", "SHORT": "int16", "INT": "int32", "LONG": "int64", "HALF": "float16",

@@ -132,9 +132,9 @@ class Graph:
 
     def _operator(self, node: Table, number: int) -> OperatorFacts:
         kind = node.label.removeprefix("XNN")
-        indices = [index for index in dict.fromkeys(_operands(node)) if index in self.values]
+        indices = [index for index in dict.fromkeys(read_by(node)) if index in self.values]
         operands = [self.values[index] for index in indices]
-        outputs = [self.values[node.integer(name)] for name in _names(node) if name.startswith("output")]
+        outputs = [self.values[index] for index in made_by(node)]
         stored = [value for value in operands if value.constant]
         weights = max(stored, key=lambda value: value.elements, default=None)
         data = [value for value in operands if not value.constant] + outputs
@@ -186,13 +186,18 @@ def _names(node: Table) -> Iterator[str]:
     return (name for name in node.schema.tables[node.name] if name.endswith("_id"))
 
 
-def _operands(node: Table) -> Iterator[int]:
+def read_by(node: Table) -> Iterator[int]:
     """Values that a node reads; the number 0 is a value like others, and is not stored."""
     names = [name for name in _names(node) if not name.startswith("output")]
     if node.label.startswith(_CONCATENATE):
         # One table serves all counts; of the numbers behind those that are meant, some files say nothing.
         names = [f"input{place}_id" for place in range(1, 1 + int(node.label.removeprefix(_CONCATENATE)))]
     return (node.integer(name) for name in names)
+
+
+def made_by(node: Table) -> Iterator[int]:
+    """Values that a node makes."""
+    return (node.integer(name) for name in _names(node) if name.startswith("output"))
 
 
 def _moved(kind: str, data: list[_Value], outputs: list[_Value]) -> int:

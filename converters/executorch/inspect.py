@@ -12,13 +12,12 @@ from typing import Any
 from converters.executorch import _kernels as kernels
 from converters.executorch import _xnnpack as xnnpack
 from converters.executorch._flatbuffer import Table
-from converters.executorch._program import Program, TensorValue, tensor
+from converters.executorch._program import MODULES, SIGNATURE, Program, TensorValue, tensor
 from converters.facts import Contents, OperatorFacts, assemble, float_ones, unchecked_reading
 from converters.work import StoredTensor
 from edgekit.inputs import parse
 from edgekit.types import FloatOperator, Signature, TensorSpec, to_json
 
-SIGNATURE = "edgekit_signature"
 _FIRST_ARENA = 1  # entry 0 of the planned buffers is reserved
 
 
@@ -199,7 +198,7 @@ def _dynamic_inputs(program: Program, forward: Table) -> list[str]:
 
 
 def _metadata(program: Program, findings: _Findings) -> dict[str, str]:
-    found = {name: text for name, text in program.constants.items() if name != SIGNATURE}
+    found = {name: text for name, text in program.constants.items() if name not in (SIGNATURE, MODULES)}
     delegates = ", ".join(f"{name} x{count}" for name, count in findings.delegates.items())
     methods = ", ".join(plan.text("name") for plan in program.methods)
     return {"methods": methods, "delegates": delegates or "none", **found}

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from converters.executorch import _half, coverage
+from converters.executorch import _half, _modules, coverage
+from converters.executorch._program import MODULES, SIGNATURE
 from converters.graph import PTE, TORCH_EXPORT, StepResult
 from converters.torch_export import operators
 from converters.torch_export import program as programs
@@ -60,12 +61,14 @@ def write(exported: Any, output: str, signature: Mapping[str, object]) -> StepRe
             exported,
             partitioner=[XnnpackPartitioner()],
             # A .pte has no names for tensors; the runtimes of edgekit read them from here.
-            constant_methods={"edgekit_signature": json.dumps(signature)},
+            constant_methods={SIGNATURE: json.dumps(signature)},
         )
         outside = _undelegated(edge.exported_program())
         operators.check(
             exported, "ExecuTorch", [node for node in outside if not coverage.has_kernel(_plain_name(node))]
         )
+        # Debug handles are given on the way, so this method cannot be among those above.
+        edge._config_methods[MODULES] = _modules.written(edge.exported_program())
         program = edge.to_executorch()
     except UnsupportedError:
         raise

@@ -82,6 +82,12 @@ def is_absorbed(node: Any, graph: Graph) -> bool:
     return below and (high is None or high >= (limits[1] - zero) * scale)
 
 
+def becomes_unsigned(node: Any, graph: Graph) -> bool:
+    """Whether a QuantizeLinear makes signed integers in the file, and unsigned ones when it is run on this machine."""
+    name = node.output[0]
+    return _dtype(node, name, graph) == "int8" and _kernel_dtype(node, name, graph) == "uint8"
+
+
 def _fits(kind: str, before: list[str], after: str | None, node: Any, graph: Graph) -> bool:
     """Whether there is a kernel for these dtypes; ``after`` is ``None`` when the output is not quantized."""
     data = before[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,7 @@ class Graph:
         consumers: The nodes that read it.
         external: Names of the files beside the model that hold weights.
         inference_error: Why shapes could not be inferred.
+        named: Names that one node alone has in the main graph of the file, functions not inlined.
         signed_kernels: Whether ONNX Runtime has integer kernels of signed data for this machine: on Arm.
     """
 
@@ -84,6 +86,7 @@ class Graph:
     consumers: dict[str, list[Any]] = field(default_factory=dict)
     external: tuple[str, ...] = ()
     inference_error: str = ""
+    named: frozenset[str] = frozenset()
     signed_kernels: bool = field(default_factory=lambda: platform.machine().lower().startswith(("aarch64", "arm")))
 
     @property
@@ -116,6 +119,7 @@ def read(path: Path, inputs: Sequence[TensorSpec] = ()) -> Graph:
     if not proto.graph.node and not proto.graph.output:
         raise ConversionError(f"{path}: the ONNX file holds no graph.", hint=stored.AGAIN)
     apart = loading.kept_apart(proto, path)  # before anything else looks for them
+    named = Counter(node.name for node in proto.graph.node if node.name)
     proto = loading.inlined(proto, path)
     graphs = list(_graphs(proto.graph))
     graph = Graph(
@@ -124,6 +128,7 @@ def read(path: Path, inputs: Sequence[TensorSpec] = ()) -> Graph:
         inner_nodes=[node for inner in graphs[1:] for node in inner.node],
         external=tuple(sorted({stretch.location for stretch in apart.values()})),
         constants={name: _constant(tensor, path) for each in graphs for name, tensor in _stored(each)},
+        named=frozenset(name for name, count in named.items() if count == 1),
         outputs=[_copy(item) for item in proto.graph.output],
     )
     graph.inputs = [_copy(item) for item in proto.graph.input if item.name not in graph.constants]

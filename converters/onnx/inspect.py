@@ -156,7 +156,17 @@ def _operator_facts(node: Any, graph: Graph, runs_once: bool) -> OperatorFacts:
         node=str(node.name or (node.output[0] if node.output else "")),
         weights_bytes=moved.weights_bytes(node, graph),
         moved_bytes=moved.moved_bytes(node, graph) if runs_once else 0,
+        explorer=_explorer(node, graph) if runs_once else None,
     )
+
+
+def _explorer(node: Any, graph: Graph) -> tuple[str, str] | None:
+    """Graph and node as the adapter model-explorer-onnx calls them (0.4.2; see ``benchmarks/node_data.py``).
+
+    It invents names for nodes that have none, or none of their own.
+    """
+    main = graph.proto.graph
+    return (main.name if main.HasField("name") else "<main>", node.name) if node.name in graph.named else None
 
 
 def _kind(node: Any) -> str:

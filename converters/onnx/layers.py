@@ -39,7 +39,7 @@ def layers_of(model: Any) -> list[Layer]:
     places: dict[str, int] = {}
     layers: list[Layer] = []
     for node in nodes:
-        given = [name for name in (*node.input, *_read_inside(node)) if name]
+        given = [name for name in (*node.input, *read_inside(node)) if name]
         if node.op_type == "Constant" or (given and all(name in shapes for name in given)):
             shapes.update(dict.fromkeys(node.output, _constant_shape(node)))
             continue
@@ -59,14 +59,14 @@ def layers_of(model: Any) -> list[Layer]:
     return layers
 
 
-def _read_inside(node: Any) -> list[str]:
+def read_inside(node: Any) -> list[str]:
     """Tensors of the main graph that the graphs inside a node (of a loop, of a branch) read."""
     read: list[str] = []
     for item in node.attribute:
         for graph in (*([item.g] if item.HasField("g") else []), *item.graphs):
             own = {entry.name for entry in (*graph.input, *graph.initializer)}
             own.update(name for inner in graph.node for name in inner.output)
-            names = (name for inner in graph.node for name in (*inner.input, *_read_inside(inner)))
+            names = (name for inner in graph.node for name in (*inner.input, *read_inside(inner)))
             read += [name for name in names if name not in own]
     return read
 

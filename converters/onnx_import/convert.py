@@ -56,17 +56,20 @@ def convert_quantized(
     signature: dict[str, object],
     ranges: str | None,
     settings: dict[str, object],
+    keep_rounding: bool = False,
 ) -> StepResult:
     """Import a quantized file: as a program like those of PT2E, or, in float32, as the float one it approximates.
 
-    Arguments and errors are those of :func:`convert`.
+    Arguments and errors are those of :func:`convert`. With ``keep_rounding`` the float32 program rounds activations as
+    the file does.
     """
     _quiet()
-    keep = scheme != "float32"
+    kinds = quantized_nodes.Activations
+    activations = kinds.INTEGERS if scheme != "float32" else kinds.ROUNDED if keep_rounding else kinds.FLOAT
     proto, model = _opened(source)
-    found = quantized_nodes.told_apart(model, keep)
-    result = _import(proto, found.model, output, signature, found if keep else None)
-    result["notes"] += found.notes(keep)
+    found = quantized_nodes.told_apart(model, activations)
+    result = _import(proto, found.model, output, signature, found if activations is kinds.INTEGERS else None)
+    result["notes"] += found.notes(activations)
     return result
 
 

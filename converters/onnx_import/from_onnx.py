@@ -33,5 +33,6 @@ STEPS = (
         preload=("torch", "onnx"),
         packages=("onnx", "torch"),
         extra="onnx",
+        options=("keep_rounding",),
     ),
 )

@@ -92,14 +92,20 @@ Rewrite = Callable[[Rewriter, Node], bool]
 _REWRITES: dict[tuple[str, str], Rewrite] = {}
 
 
-def rewritten(model: Model) -> Model:
-    """The same model with floats between conversions where it had operators on integers."""
+def rewritten(model: Model, round_convolved: bool = False) -> Model:
+    """The same model with floats between conversions where it had operators on integers.
+
+    Args:
+        model: The file.
+        round_convolved: Whether convolutions too get data that is rounded over the range that it has at run time. No
+            runtime here has such a convolution of integers.
+    """
     keys = {(node.domain, node.operator) for node in model.graph.nodes}
     known = {*_REWRITES, *(("", name) for name in _PRODUCTS), *((MICROSOFT, name) for name in _CONVERSIONS)}
     if not keys & known:
         return model
     rewriter = Rewriter(model)
-    dynamic = _dynamic(rewriter)
+    dynamic = _dynamic(rewriter, round_convolved)
     for node in model.graph.nodes:
         if node.outputs[0] in dynamic:
             dynamic[node.outputs[0]](rewriter, node)
@@ -219,7 +225,7 @@ def _concat(to: Rewriter, node: Node) -> bool:
     return True
 
 
-def _dynamic(to: Rewriter) -> dict[str, Callable[[Rewriter, Node], None]]:
+def _dynamic(to: Rewriter, round_convolved: bool) -> dict[str, Callable[[Rewriter, Node], None]]:
     """What to do with each node of the products of dynamically quantized data, by its first output.
 
     ONNX Runtime writes such a product as DynamicQuantizeLinear, MatMulInteger or ConvInteger, Cast, and a
@@ -239,7 +245,7 @@ def _dynamic(to: Rewriter) -> dict[str, Callable[[Rewriter, Node], None]]:
         last, scale = matched
         for gone in (node, readers[node.outputs[0]][0]):
             found[gone.outputs[0]] = lambda rewriter, item: None
-        found[last.outputs[0]] = _float_product(node, scale)
+        found[last.outputs[0]] = _float_product(node, scale, round_convolved)
     return found
 
 
@@ -268,15 +274,15 @@ def _only(to: Rewriter, name: str, readers: dict[str, list[Node]]) -> Node | Non
     return readers[name][0] if to.reads[name] == 1 and name in readers else None
 
 
-def _float_product(node: Node, scale: str) -> Callable[[Rewriter, Node], None]:
+def _float_product(node: Node, scale: str, round_convolved: bool) -> Callable[[Rewriter, Node], None]:
     def rewrite(to: Rewriter, last: Node) -> None:
         source = to.makers[node.inputs[0]].inputs[0]
         names = [name for name in (node.inputs[1], scale, _padded(node, 4)[3]) if name]
         if node.operator == "ConvInteger":
             flat = to.constants[scale].reshape(-1)
             names[1] = to.stored(node, flat if flat.numel() > 1 else flat.reshape(()))
-            # In float: no runtime here has a convolution of data that is quantized at run time.
-            to.node(node, "Conv", [source, to.restored(node, names, 0)], last.outputs[0], **node.attributes)
+            data = to.node(node, DYNAMIC, [source]) if round_convolved else source
+            to.node(node, "Conv", [data, to.restored(node, names, 0)], last.outputs[0], **node.attributes)
         else:
             operands = [to.node(node, DYNAMIC, [source]), to.restored(node, names, -1)]
             to.node(node, "MatMul", operands, last.outputs[0])

@@ -3,12 +3,14 @@
 A pair with a stored scale and zero point stands for an activation in 8 bits. In a program that is to stay quantized it
 becomes two operators of ``quantized_decomposed``, signed, as XNNPACK and TFLite want them: uint8 with zero point z is
 int8 with z - 128 and the same scale. In a float program only its saturation is left, which is more than a detail: ONNX
-Runtime's quantizer drops a Relu whose result the range of the pair cuts off anyway.
+Runtime's quantizer drops a Relu whose result the range of the pair cuts off anyway. Or, where a user wants the numbers
+of the quantized file in float32, the pair rounds in floating point.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +20,7 @@ from converters.onnx_import.integer_operators import DYNAMIC, Rewriter, reads_of
 from converters.onnx_import.operators import INTERNAL
 
 QUANTIZE, DEQUANTIZE, SATURATE = "Quantize", "Dequantize", "Saturate"
+ROUND, ROUND_DYNAMIC = "Round", "RoundDynamic"
 """Internal operators; see :mod:`converters.onnx_import.operators.quantization`."""
 
 _LIMITS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "uint16": (0, 65535)}
@@ -28,6 +31,17 @@ _MOVES = frozenset(
     " Squeeze Tile Transpose Unsqueeze".split()
 )
 """Operators that give integers of the parameters that they take."""
+
+
+class Activations(enum.Enum):
+    """What becomes of activations that the file rounds to 8 or 16 bits."""
+
+    INTEGERS = "integers"
+    """Those of 8 bits stay conversions, for a quantized program."""
+    ROUNDED = "rounded"
+    """Floats that are rounded as in the file."""
+    FLOAT = "float"
+    """Floats that end where the range of the integers does."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +58,13 @@ class Parameters:
         low, high = _LIMITS[self.dtype]
         return (low - self.zero) * self.scale, (high - self.zero) * self.scale
 
-    def signed(self) -> dict[str, Any]:
-        """Attributes of the internal operators: the same in int8."""
+    def attributes(self, operator: str) -> dict[str, Any]:
+        """Attributes of an internal operator; conversions have the same in int8."""
+        if operator == SATURATE:
+            return dict(zip(("low", "high"), self.ends, strict=True))
+        if operator == ROUND:
+            least, most = _LIMITS[self.dtype]
+            return {"scale": self.scale, "zero": self.zero, "least": least, "most": most}
         zero = self.zero - _SHIFT if self.dtype == "uint8" else self.zero
         return {"scale": self.scale, "zero": zero}
 
@@ -82,9 +101,14 @@ class Quantized:
     pairs: int = 0
     wide: int = 0
 
-    def notes(self, keep: bool) -> list[str]:
+    def notes(self, activations: Activations) -> list[str]:
         """What was kept and what was not, in sentences."""
-        if not keep:
+        if activations is Activations.ROUNDED:
+            return [
+                f"The model arrived quantized. Its {self.pairs} rounded activations are rounded in floating point, by "
+                "several operators each: the numbers are those of the file, the speed is not."
+            ]
+        if activations is Activations.FLOAT:
             return [
                 f"The model arrived quantized. Kept: the values of its quantized weights ({len(self.weights)}), and "
                 f"where the ranges of its activations end. Not kept: the rounding of its activations ({self.pairs})."
@@ -94,22 +118,23 @@ class Quantized:
         return [f"{self.wide} activations of 16 bits are not rounded: only those of 8 bits stay integers."]
 
 
-def told_apart(model: Model, keep: bool) -> Quantized:
+def told_apart(model: Model, activations: Activations) -> Quantized:
     """Find pairs of conversions and stored weights, operators on integers included.
 
     Args:
         model: The file.
-        keep: Whether pairs of 8 bits stay; else the saturation of each alone stays.
+        activations: What to make of the pairs.
     """
-    plain = rewritten(model)
+    plain = rewritten(model, round_convolved=activations is Activations.ROUNDED)
     if not any(node.operator in ("DequantizeLinear", DYNAMIC) for node in plain.graph.nodes):
         return Quantized(plain)
-    return _Pairs(plain, keep).run()
+    return _Pairs(plain, activations).run()
 
 
 class _Pairs:
-    def __init__(self, model: Model, keep: bool) -> None:
-        self.keep = keep
+    def __init__(self, model: Model, activations: Activations) -> None:
+        self.keep = activations is Activations.INTEGERS
+        self.round = activations is Activations.ROUNDED
         self.to = Rewriter(model)
         self.to.nodes = list(model.graph.nodes)
         self.found = Quantized(model)
@@ -144,11 +169,12 @@ class _Pairs:
             own = paired[node.inputs[0]]
             stays = self.keep and own.dtype in _EIGHT_BITS
             self._internal(node, DEQUANTIZE if stays else "", node.inputs[:1], node.outputs, own)
-            if not stays:
+            if not stays and not self.round:
                 self.ends[node.outputs[0]] = self.ends[node.inputs[0]]
         elif node.operator == DYNAMIC and node.domain == INTERNAL:
             self.found.pairs += 1
-            self._internal(node, DYNAMIC if self.keep else "", node.inputs, node.outputs, None)
+            operator = DYNAMIC if self.keep else ROUND_DYNAMIC if self.round else ""
+            self._internal(node, operator, node.inputs, node.outputs, None)
         else:
             if node.operator == "DequantizeLinear" and node.inputs[0] in self.to.constants:
                 self._remember(node)
@@ -161,7 +187,7 @@ class _Pairs:
         self.found.pairs += 1
         if own.dtype not in _EIGHT_BITS:
             self.found.wide += 1
-        operator = QUANTIZE if self.keep and own.dtype in _EIGHT_BITS else SATURATE
+        operator = QUANTIZE if self.keep and own.dtype in _EIGHT_BITS else ROUND if self.round else SATURATE
         if operator == SATURATE:
             (low, high), before = own.ends, self.ends.get(node.inputs[0])
             if before is not None and low <= before[0] and before[1] <= high:
@@ -201,7 +227,7 @@ class _Pairs:
         """Add an internal operator in the place of a node; without a name, nothing is computed."""
         attributes: dict[str, Any] = {}
         if own is not None:
-            attributes = dict(zip(("low", "high"), own.ends, strict=True)) if operator == SATURATE else own.signed()
+            attributes = own.attributes(operator)
         made = Node(
             operator or "Identity",
             INTERNAL if operator else "",

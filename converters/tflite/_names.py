@@ -37,7 +37,7 @@ def activations(model: Model) -> dict[int, str]:
     Those of other subgraphs (bodies of loops and composites) cannot be read after a run; what computes on them stays
     float.
     """
-    names, unread = distinct(model)[model.entry], _unread_of_loops(model)
+    names, unread = distinct(model)[model.entry], unread_of_loops(model)
     return {
         tensor.index: names[tensor.index]
         for tensor in model.tensors[model.entry]
@@ -45,7 +45,7 @@ def activations(model: Model) -> dict[int, str]:
     }
 
 
-def _unread_of_loops(model: Model) -> set[int]:
+def unread_of_loops(model: Model) -> set[int]:
     """What a loop has carried along and nobody reads behind it: the runtime does not keep it."""
     operators = model.subgraphs[model.entry]
     read = {tensor.index for item in operators for tensor in item.inputs if tensor}

@@ -10,6 +10,7 @@ from typing import Any
 from converters.facts import Contents, OperatorFacts, assemble, float_ones, layer_facts, unchecked_reading
 from converters.tflite import layers
 from converters.tflite._arithmetic import is_uncounted, macs, numbers_of
+from converters.tflite._explorer import graph_names
 from converters.tflite._file import Model, Operator, Tensor, numbers, read, text
 from converters.tflite._moved import moved_bytes, weights_bytes
 from converters.tflite._paths import locations, module_path
@@ -172,8 +173,12 @@ def _parameters(tensor: Any) -> tuple[float | None, int | None]:
 def _operators(model: Model) -> list[OperatorFacts]:
     # Operators of other subgraphs count where a composite calls them.
     elements = elements_of(model, model.entry)
+    names = graph_names(model)
     return [
-        _operator_facts(item, model, elements if index == model.entry else None, f"{index}:{place}")
+        replace(
+            _operator_facts(item, model, elements if index == model.entry else None, f"{index}:{place}"),
+            explorer=(names[index], str(place)) if names[index] else None,
+        )
         for index, graph in enumerate(model.subgraphs)
         for place, item in enumerate(graph)
     ]

@@ -138,14 +138,15 @@ def untrained_scale_note(inputs: Sequence[Array], outputs: Sequence[Array], labe
     Args:
         inputs: ``(samples, *shape)`` each.
         outputs: Of the source, ``(samples, batch, classes)`` where it is a classifier.
-        labels: ``(samples, batch)``, or ``None``.
+        labels: ``(samples, batch)`` integers; others are ignored.
 
     Returns:
-        A sentence; empty without labels, or when the model does better than guessing.
+        A sentence; empty without such labels, or when the model does better than guessing.
     """
     scores = [array for array in outputs if array.ndim == 3 and array.shape[2] > 1 and array.dtype.kind == "f"]
     raw = [array for array in inputs if array.dtype.kind == "f" and _is_raw(np.asarray(array[:SAMPLES]))]
-    if labels is None or not raw or not scores or labels.size < _LEAST_RAW_SAMPLES:
+    classes = labels is not None and labels.dtype.kind in "iu"
+    if labels is None or not classes or not raw or not scores or labels.size < _LEAST_RAW_SAMPLES:
         return ""
     accuracy, chance = float((scores[0].argmax(2) == labels).mean()), 1 / scores[0].shape[2]
     if accuracy > chance + 2 * math.sqrt(chance * (1 - chance) / labels.size):  # two deviations of a binomial

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from edgekit.cli import print_json
+from edgekit.cli._exports import export, export_options, wanted
 from edgekit.cli._options import (
     chosen_data,
     chosen_measuring,
     chosen_source,
     data_option,
+    fresh_option,
     measuring_options,
     output_options,
     source_options,
@@ -35,11 +36,8 @@ def measured_options(command: F) -> F:
     )  # fmt: skip
     data = data_option("Samples to run on; with labels, accuracy is measured. Random inputs without.")
     files = click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-    trace = click.option(
-        "--trace", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-        help="Write the operators as a Chrome trace (chrome://tracing, Perfetto); asks for --ops.",
-    )  # fmt: skip
-    return files(reference(data(measuring_options(trace(source_options(output_options(command)))))))
+    printing = fresh_option(source_options(output_options(command)))
+    return files(reference(data(measuring_options(export_options(printing)))))
 
 
 def measure(ctx: click.Context, call: Callable[..., Report]) -> int:
@@ -49,13 +47,10 @@ def measure(ctx: click.Context, call: Callable[..., Report]) -> int:
         The exit code.
     """
     from edgekit.cli._progress import progress_display
-    from edgekit.errors import UsageError
 
     typed = ctx.params
-    measuring = chosen_measuring(ctx)
-    if typed["trace"] is not None:
-        if not typed["trace"].absolute().parent.is_dir():
-            raise UsageError(f"--trace {typed['trace']}: there is no such folder.", hint="Make the folder first.")
+    measuring = replace(chosen_measuring(ctx), fresh=typed["fresh"])
+    if wanted(typed):
         measuring = replace(measuring, operators=True)
     with progress_display(typed["quiet"]) as progress:
         report = call(
@@ -67,23 +62,8 @@ def measure(ctx: click.Context, call: Callable[..., Report]) -> int:
             measuring=measuring,
             progress=progress,
         )
-    if typed["trace"] is not None:
-        _write_trace(report, typed["trace"])
+    export(report, typed)
     return print_measured(report, as_json=typed["as_json"])
-
-
-def _write_trace(report: Report, path: Path) -> None:
-    from edgekit.errors import UsageError
-    from edgekit.report.chrome_trace import trace
-
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(trace(report)))
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UsageError(f"--trace {path}: {error.strerror}.", hint="Name a file that can be written.") from error
-    click.echo(f"trace: {path}", err=True)
 
 
 def print_measured(report: Report, *, as_json: bool) -> int:

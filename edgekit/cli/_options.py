@@ -38,6 +38,13 @@ def output_options(command: F) -> F:
     return quiet(as_json(command))
 
 
+def fresh_option(command: F) -> F:
+    """``--fresh``."""
+    return click.option(
+        "--fresh", is_flag=True, help="Run a source model again, though its outputs on these samples were kept."
+    )(command)
+
+
 def source_options(command: F) -> F:
     """How to read a source model; :func:`chosen_source` has what was typed."""
     options = (

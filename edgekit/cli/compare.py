@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgekit.cli._exports import export, wanted
 from edgekit.cli._measured import measure, measured_options, print_measured
 
 _EPILOG = """\b
@@ -44,4 +45,7 @@ def command(ctx: click.Context, /, baseline: Path | None, files: tuple[Path, ...
         raise UsageError(
             "Saved runs are compared with saved runs, as they are.", hint="edgekit compare before.json after.json"
         )
-    return print_measured(compare_saved(saved), as_json=typed["as_json"])
+    wanted(typed)
+    report = compare_saved(saved)
+    export(report, typed)
+    return print_measured(report, as_json=typed["as_json"])

@@ -42,6 +42,10 @@ scheme.
     "--allow-select-ops", is_flag=True,
     help="Take TensorFlow operators that LiteRT lacks into TFLite files; a runtime needs the Flex delegate for them.",
 )  # fmt: skip
+@click.option(
+    "--keep-rounding", is_flag=True,
+    help="Make float32 of a quantized ONNX file round activations as that file does, and not be faster for it.",
+)  # fmt: skip
 @click.option("--min-sqnr", type=float, metavar="DB", help="Limit for every result, in place of its scheme's own.")
 @output_options
 @click.pass_context
@@ -55,6 +59,7 @@ def command(
     no_verify: bool,
     min_sqnr: float | None,
     allow_select_ops: bool,
+    keep_rounding: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -82,6 +87,7 @@ def command(
         min_sqnr_db=min_sqnr,
         source=chosen_source(ctx),
         allow_select_ops=allow_select_ops,
+        keep_rounding=keep_rounding,
     )
     targets = list(registry.targets()) if "all" in to else list(to)
     with progress_display(quiet) as progress:

@@ -15,7 +15,8 @@ Requests, in the order they make sense; memory readings are described in :mod:`p
     {"op": "load"}          -> {"load_ns", "inputs", "outputs", "notes", "memory"}
     {"op": "first", "feeds"}            -> {"first_ns", "memory"}; "time" will use these feeds
     {"op": "time", "discard", "count"}  -> {"ns": [...], "switches": [...], "run_delay_ns": [...] or null}
-    {"op": "outputs", "feeds", "into"}  -> {"samples"}; into becomes a feeds folder of all outputs
+    {"op": "outputs", "feeds", "into"}  -> {"samples", "notes"}; into becomes a feeds folder of all outputs, and lines
+                               {"progress": samples done} come before the answer, a few in a second
     {"op": "undelegated"}   -> {"undelegated": [{"operator", "name", "node"}] or null, "nodes": number or null}
     {"op": "operators", "feeds", "runs"} -> {"operators": [...], "run_ns": [...], "unavailable"}; rows are those of
                                :func:`profiles.runtimes._events.rows`, and a reason stands where there are none

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import functools
 import gc
 import importlib
 import importlib.metadata
@@ -14,12 +15,12 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
-from profiles.agent import arena, binding, conditions, evidence, peak
+from profiles.agent import arena, binding, conditions, evidence, outputs, peak
 
 if TYPE_CHECKING:
     from edgekit.feeds import Array, Feeds
@@ -40,7 +41,7 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     if job["parent"] is not None:
         die_with(job["parent"])
-    agent = Agent(job)
+    agent = Agent(job, functools.partial(_say, answers))
     going = _answer(answers, agent.start, {})
     while going:
         line = sys.stdin.readline()
@@ -69,17 +70,27 @@ def _answer(answers: int, function: Any, arguments: Mapping[str, Any]) -> bool:
     except Exception as error:
         traceback.print_exc()
         answer = {"error": {"type": type(error).__name__, "message": str(error)}}
-    line = json.dumps(answer).encode() + b"\n"
-    while line:
-        line = line[os.write(answers, line) :]
+    _say(answers, answer)
     return "error" not in answer
 
 
-class Agent:
-    """One file in one runtime."""
+def _say(answers: int, message: Mapping[str, Any]) -> None:
+    line = json.dumps(message).encode() + b"\n"
+    while line:
+        line = line[os.write(answers, line) :]
 
-    def __init__(self, job: Mapping[str, Any]) -> None:
+
+class Agent:
+    """One file in one runtime.
+
+    Args:
+        job: As in the package.
+        say: Sends a message ahead of the answer.
+    """
+
+    def __init__(self, job: Mapping[str, Any], say: Callable[[Mapping[str, Any]], None]) -> None:
         self.job = job
+        self.say = say
         self.runtime = importlib.import_module("profiles.runtimes." + job["runtime"])
         self.model: Model | None = None
         self.feeds_folder = ""
@@ -152,11 +163,11 @@ class Agent:
                     switches[index] = interruptions.switches()
                     delays[index] = interruptions.run_delay_ns() or 0
                     before = perf_counter_ns()
-                    outputs = run(feed)
+                    found = run(feed)
                     ns[index] = perf_counter_ns() - before
                     delays[index] = (interruptions.run_delay_ns() or 0) - delays[index]
                     switches[index] = interruptions.switches() - switches[index]
-                    del outputs
+                    del found
         finally:
             gc.enable()
         return {"ns": ns, "switches": switches, "run_delay_ns": delays if known else None}
@@ -200,34 +211,9 @@ class Agent:
 
     def do_outputs(self, feeds: str, into: str) -> dict[str, Any]:
         """Run all samples and write the outputs, as a feeds folder with the file's own names."""
-        import numpy as np
-
-        from edgekit.feeds import create
-
-        model = self._loaded()
         samples = _read(feeds)
-        tensors = {item["name"]: item for item in model.outputs}
-        arrays: dict[str, Array] = {}
-        for index, sample in enumerate(samples.samples()):
-            found = model.run(self._feed(sample))
-            outputs = {name: binding.dequantized(tensors[name], np.asarray(value)) for name, value in found.items()}
-            if not arrays:
-                for name, value in outputs.items():
-                    if value.dtype.kind not in "biuf":
-                        raise TypeError(f"output {name!r} is no tensor of numbers but {value.dtype}")
-                arrays = create(
-                    Path(into),
-                    {name: (value.shape, value.dtype) for name, value in outputs.items()},
-                    samples.count,
-                )
-            for name, value in outputs.items():
-                if value.shape != arrays[name].shape[1:]:
-                    raise ValueError(
-                        f"output {name!r} has shape {list(value.shape)} for sample {index} "
-                        f"and {list(arrays[name].shape[1:])} for the ones before"
-                    )
-                arrays[name][index] = value
-        return {"samples": samples.count}
+        notes = outputs.write(self._loaded(), samples, Path(into), lambda done: self.say({"progress": done}))
+        return {"samples": samples.count, "notes": notes}
 
     def do_undelegated(self) -> dict[str, Any]:
         """Operators outside the delegate."""

@@ -7,7 +7,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,6 +61,7 @@ class AgentSession:
         self.feeds = feeds
         self.log = log
         self.timeout_s = timeout_s
+        self.outputs_notes: tuple[str, ...] = ()
         self._buffer = b""
         self._started: Mapping[str, Any] | None = None
         self._loaded: Mapping[str, Any] | None = None
@@ -109,10 +110,12 @@ class AgentSession:
         """Run ``discard + count`` times and time the last ``count``."""
         return self._request("time", discard=discard, count=count)
 
-    def outputs(self, feeds: Path, into: Path) -> Path:
-        """Run every sample and write the outputs."""
+    def outputs(self, feeds: Path, into: Path, on_progress: Callable[[int], None] | None = None) -> Path:
+        """Run every sample and write the outputs; the time limit begins anew with each report of progress."""
         self.load()
-        self._request("outputs", feeds=str(feeds.absolute()), into=str(into.absolute()))
+        arguments = {"feeds": str(feeds.absolute()), "into": str(into.absolute())}
+        answer = self._request("outputs", on_progress, **arguments)
+        self.outputs_notes = tuple(answer["notes"])
         return into
 
     def undelegated(self) -> tuple[FloatOperator, ...] | None:
@@ -164,20 +167,26 @@ class AgentSession:
             if pipe is not None and not pipe.closed:
                 pipe.close()
 
-    def _request(self, operation: str, **arguments: Any) -> Mapping[str, Any]:
+    def _request(
+        self, operation: str, on_progress: Callable[[int], None] | None = None, **arguments: Any
+    ) -> Mapping[str, Any]:
         line = json.dumps({"op": operation, **arguments}).encode() + b"\n"
         try:
             os.write(_descriptor(self.process.stdin), line)
         except BrokenPipeError:
             raise self._death(operation) from None
-        return self._answer(operation)
+        return self._answer(operation, on_progress)
 
-    def _answer(self, operation: str) -> Mapping[str, Any]:
+    def _answer(self, operation: str, on_progress: Callable[[int], None] | None = None) -> Mapping[str, Any]:
         deadline = time.monotonic() + self.timeout_s
         line = self._line(operation, deadline)
         while operation == "start" and not line.startswith(b"{"):
             line = self._line(operation, deadline)  # that was the shell, or Python's own start-up, talking
         answer: Mapping[str, Any] = json.loads(line)
+        while "progress" in answer:
+            if on_progress is not None:
+                on_progress(answer["progress"])
+            answer = json.loads(self._line(operation, time.monotonic() + self.timeout_s))
         if "error" in answer:
             raise MeasurementError(
                 f"{self.path}: {self.runtime} failed in {_DOING[operation]}: "

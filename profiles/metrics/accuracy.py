@@ -22,30 +22,32 @@ def measure(data: MetricInput) -> Sequence[Measurement]:
     labels = feeds.read(data.feeds).labels if data.feeds is not None else None
     if labels is None:
         return [Measurement(NAME, None, "ratio", True, unavailable="the data has no labels")]
+    if labels.dtype.kind not in "iu":
+        return [Measurement(NAME, None, "ratio", True, unavailable="labels are numbers to predict, and no classes")]
     found = []
     for name, folder in ((NAME, data.outputs), (f"reference_{NAME}", data.reference)):
         if folder is not None:
-            found.append(_accuracy(name, folder, labels))
+            found.append(_accuracy(name, folder, labels.reshape(-1)))
     return found
 
 
 def _accuracy(name: str, folder: Path, labels: Array) -> Measurement:
     from edgekit import feeds
-    from profiles import stats
-    from profiles.metrics.drift import looks_like_scores
+    from profiles import decoding
+    from profiles.tasks import classification
 
-    outputs = feeds.read(folder).arrays
-    fitting = [array for array in outputs.values() if looks_like_scores(array) and array.shape[:2] == labels.shape]
-    if not fitting:
+    outputs = feeds.read(folder)
+    reading = decoding.class_scores(outputs, labels.size, {})
+    if reading is None:
         reason = "no output looks like class scores, one row per label"
         return Measurement(name, None, "ratio", True, unavailable=reason)
-    scores = fitting[0]
-    if labels.min() < 0 or labels.max() >= scores.shape[2]:
-        reason = f"labels go from {labels.min()} to {labels.max()}, the output has {scores.shape[2]} classes"
-        return Measurement(name, None, "ratio", True, unavailable=reason)
-    hits = int((scores.argmax(axis=2) == labels).sum())
-    low, high = stats.share_interval(hits, labels.size)
-    return Measurement(name, hits / labels.size, "ratio", True, low, high, "95% Wilson interval", labels.size)
+    problem = classification.problem(outputs.arrays[reading.output], reading, labels)
+    if problem:
+        return Measurement(name, None, "ratio", True, unavailable=problem)
+    figure = classification.top1(outputs.arrays[reading.output], reading, labels)
+    return Measurement(
+        name, figure.value, "ratio", True, figure.low, figure.high, "95% Wilson interval", figure.samples
+    )
 
 
 METRIC = Metric("accuracy", "Accuracy", measure)

@@ -16,7 +16,7 @@ def measure(data: MetricInput) -> Sequence[Measurement]:
         Measurement("first_run_ns", data.raw["first"]["first_ns"], "ns", False, samples=1),
     ]
     turns: Sequence[Mapping[str, Any]] = data.raw["turns"]
-    return [*found, _median(turns), *(_tail(turns, share) for share in (0.90, 0.99)), _preempted(turns)]
+    return [*found, _median(turns), *(_tail(turns, share) for share in (0.90, 0.95, 0.99)), _preempted(turns)]
 
 
 def _median(turns: Sequence[Mapping[str, Any]]) -> Measurement:

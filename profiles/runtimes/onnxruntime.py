@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ BORDERS_KEY = "edgekit_io"
 """Metadata of files that edgekit wrote with integer inputs and outputs: name to ``scale`` and ``zero_point``."""
 
 _KERNEL_TIME, _RUN = "_kernel_time", "model_run"  # names in its profile
+_FUSED = re.compile(r"/\w+Fusion/?$")  # what it puts behind the name of the node that others were fused into
 
 _DTYPES = {
     "float": "float32", "double": "float64", "float16": "float16", "bool": "bool",
@@ -103,7 +105,7 @@ def _own_times(events: Sequence[Mapping[str, Any]]) -> list[Event]:
         arguments, name = event["args"], event["name"][: -len(_KERNEL_TIME)]
         operator, provider = arguments["op_name"], arguments["provider"]
         key = (arguments.get("node_index"), name, operator)  # each subgraph counts its nodes from 0
-        found.append(Event(key, operator, name, name, provider, ns))
+        found.append(Event(key, operator, name, _FUSED.sub("", name), provider, ns))
     return found
 
 

@@ -221,8 +221,30 @@ def test_spellings_of_labels(labels: Array) -> None:
     check(bound(x=IMAGES, y=labels))
 
 
-def test_numbers_to_predict_are_no_labels_and_it_is_said() -> None:
-    feeds = bound(x=IMAGES, y=GENERATOR.standard_normal((6, 2)))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_to_predict_are_labels_too(dtype: type) -> None:
+    wanted = GENERATOR.standard_normal((6, 2)).astype(dtype)
+    for model, shape in ((image(1, 3, 4, 5), (6, 1, 2)), (image(2, 3, 4, 5), (3, 2, 2))):
+        feeds = bound(model, x=IMAGES, y=wanted)
+        assert feeds.labels is not None
+        assert feeds.labels.dtype == dtype
+        np.testing.assert_array_equal(feeds.labels, wanted.reshape(shape))
+        assert "not used" not in feeds.origin
+
+
+def test_one_number_to_predict_per_sample() -> None:
+    feeds = bound(x=IMAGES, y=np.arange(6.0)[:, None] / 4)
+    assert feeds.labels is not None
+    np.testing.assert_array_equal(feeds.labels, np.arange(6.0)[:, None] / 4)
+
+
+def test_another_number_of_numbers_to_predict() -> None:
+    with pytest.raises(DataError, match="5 labels for 6 samples"):
+        bound(x=IMAGES, y=np.arange(5.0) / 4)
+
+
+def test_numbers_to_predict_that_are_not_finite_are_no_labels_and_it_is_said() -> None:
+    feeds = bound(x=IMAGES, y=np.array([0.5, np.nan, 1, 2, 3, 4]))
     check(feeds, labels=False)
     assert feeds.origin == "6 samples of data.npz, not used: y"
 

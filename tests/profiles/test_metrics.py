@@ -86,7 +86,7 @@ def test_what_looks_like_class_scores(shape: tuple[int, ...], dtype: str, scores
 
 def test_values_that_are_not_finite_are_a_finding() -> None:
     found = compare([[1.0, 2.0, 3.0]], [[1.0, np.nan, np.inf]])
-    assert found.finding == "2 of 3 values are not finite, in one of the two"
+    assert found.finding == "2 of 3 values are not finite, in one of the two, first in sample 0"
     assert found.max_abs == 0.0
     everything = compare([[1.0, 2.0]], [[np.nan, np.nan]])
     assert (everything.max_abs, everything.sqnr_db, everything.cosine) == (None, None, None)
@@ -127,6 +127,10 @@ def test_other_numbers_of_samples_are_refused() -> None:
         ([[0.0], [0.0]], True),
         ([[1e6], [1e6 + 0.01]], True),  # rounding
         ([[np.nan], [np.nan]], False),  # that is a finding of its own
+        ([[1.0], [np.nan]], False),
+        ([[-np.inf, 1.0], [-np.inf, 1.0]], True),  # a mask
+        ([[-np.inf, 1.0], [-np.inf, 2.0]], False),
+        ([[1.0], [1.0], [2.0]], False),
     ],
 )
 def test_constant_outputs(array: list[list[float]], constant: bool) -> None:
@@ -210,7 +214,7 @@ def test_accuracy(tmp_path: Path) -> None:
     ("labels", "outputs", "reason"),
     [
         (None, np.zeros((2, 1, 3), np.float32), "the data has no labels"),
-        ([[0], [3]], np.zeros((2, 1, 3), np.float32), "labels go from 0 to 3, the output has 3 classes"),
+        ([[0], [3]], np.zeros((2, 1, 3), np.float32), "labels go from 0 to 3, output 'y' has 3 classes"),
         ([[0], [1]], np.zeros((2, 1, 5, 5), np.float32), "no output looks like class scores"),
     ],
 )

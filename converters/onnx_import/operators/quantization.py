@@ -88,6 +88,24 @@ def saturate(node: Any, x: Any) -> Any:
     return torch.clamp(x, node.get("low"), node.get("high"))
 
 
+@operator("Round", domain=INTERNAL)
+def round_pair(node: Any, x: Any) -> Any:
+    """A pair in floating point: what its integers stand for."""
+    scale, zero = torch.tensor(node.get("scale"), dtype=torch.float32), node.get("zero")
+    integers = torch.clamp(torch.round(x / scale) + zero, node.get("least"), node.get("most"))
+    return (integers - zero) * scale
+
+
+@operator("RoundDynamic", domain=INTERNAL)
+def round_dynamic(node: Any, x: Any) -> Any:
+    """``DynamicQuantizeLinear`` and back in floating point, as ONNX defines it."""
+    low, high = torch.clamp(x.amin(), max=0.0), torch.clamp(x.amax(), min=0.0)
+    scale = (high - low) / 255
+    zero = torch.round(torch.clamp(-low / scale, 0, 255))
+    integers = torch.clamp(torch.round(x / scale) + zero, 0, 255)
+    return (integers - zero) * scale
+
+
 @operator("QuantizeDynamic", domain=INTERNAL)
 def quantize_dynamic(node: Any, x: Any) -> Any:
     """``DynamicQuantizeLinear`` and back, in int8: 256 steps from the least value to the largest, zero included."""

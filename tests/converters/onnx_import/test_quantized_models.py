@@ -21,7 +21,7 @@ from onnxruntime import quantization  # noqa: E402
 from converters.graph import ONNX, PTE, TFLITE, plan  # noqa: E402
 from converters.onnx_import.convert import convert_quantized  # noqa: E402
 from converters.onnx_import.graph import read  # noqa: E402
-from converters.onnx_import.quantized_nodes import told_apart  # noqa: E402
+from converters.onnx_import.quantized_nodes import Activations, told_apart  # noqa: E402
 from converters.torch_export import program as programs  # noqa: E402
 from converters.torch_export.quantized import quantized_operators  # noqa: E402
 from edgekit import registry  # noqa: E402
@@ -136,11 +136,11 @@ class Imported:
         }
 
 
-def imported(path: Path, scheme: str) -> Imported:
+def imported(path: Path, scheme: str, keep_rounding: bool = False) -> Imported:
     graph = onnx.load(path).graph
     signature = to_json(Signature(tuple(map(spec, graph.input)), tuple(map(spec, graph.output))))
     program = path.with_suffix(f".{scheme}.pt2")
-    result = convert_quantized(str(path), str(program), scheme, signature, None, {})
+    result = convert_quantized(str(path), str(program), scheme, signature, None, {}, keep_rounding)
     module = programs.load(str(program)).module(check_guards=False)
     return Imported(module, program, signature, result["notes"])
 
@@ -185,6 +185,28 @@ def test_float_keeps_what_saturates(float_file: Path, samples: np.ndarray) -> No
     assert any("Not kept: the rounding of its activations" in note for note in found.notes)
     original = outputs_of(float_file, samples)
     assert decibels(original, found.run(samples)) > decibels(original, outputs_of(path, samples))
+
+
+@pytest.mark.parametrize("notation", [QDQ, QOPERATOR])
+@pytest.mark.parametrize("activations", [UNSIGNED, SIGNED])
+def test_float_rounds_where_asked(activations: Any, notation: Any, float_file: Path, samples: np.ndarray) -> None:
+    """The numbers of the file, as ONNX defines its operators; a tie in a sum may round the other way."""
+    path = static(float_file, samples, activations, SIGNED, notation)
+    found = imported(path, "float32", keep_rounding=True)
+    assert not quantized_operators(found.module)
+    assert any("rounded in floating point" in note for note in found.notes)
+    wanted = outputs_of(path, samples)
+    each = [decibels(one, own) for one, own in zip(wanted, found.run(samples), strict=True)]
+    assert np.median(each) > 100
+    assert decibels(wanted, imported(path, "float32").run(samples)) < 60
+
+
+def test_dynamic_rounds_where_asked(float_file: Path, samples: np.ndarray) -> None:
+    """Convolutions of data that is quantized at run time included."""
+    path = float_file.with_name("dynamic_rounded.onnx")
+    quantization.quantize_dynamic(float_file, path, weight_type=SIGNED)
+    found = imported(path, "float32", keep_rounding=True)
+    assert decibels(outputs_of(path, samples), found.run(samples)) > 100
 
 
 def test_dynamic_stays_dynamic(float_file: Path, samples: np.ndarray) -> None:
@@ -290,8 +312,8 @@ def test_integers_that_are_computed_with_are_no_pair() -> None:
         helper.make_node("DequantizeLinear", ["q", "s", "z"], ["v"]),
     ]
     proto = model(nodes, {"x": [2, 3]}, ["y", "v"], {"s": np.float32(0.1), "z": np.uint8(7)})
-    for keep in (True, False):
-        found = told_apart(read(proto), keep)
+    for activations in Activations:
+        found = told_apart(read(proto), activations)
         (quantize,) = (node for node in found.model.graph.nodes if "q" in node.outputs)
         assert quantize.operator == "QuantizeLinear"
 

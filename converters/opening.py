@@ -63,7 +63,7 @@ def write_feeds(
 
 
 def write_reference(request: LoadRequest, signature: Signature, chosen: Feeds, run: Run) -> dict[str, Array]:
-    """Run the source on every sample, one at a time, and write its outputs (``reference``).
+    """Run the source on every sample, one at a time, and write its outputs (``reference``) as they come.
 
     Args:
         request: Says where.
@@ -74,22 +74,24 @@ def write_reference(request: LoadRequest, signature: Signature, chosen: Feeds, r
     Returns:
         The outputs, of shape ``(samples, *shape)``.
     """
-    collected: dict[str, list[Array]] = {spec.name: [] for spec in signature.outputs}
-    for sample in chosen.samples():
-        outputs = run(sample)
-        for name, values in collected.items():
-            values.append(np.asarray(outputs[name]))
     arrays: dict[str, Array] = {}
-    for name, values in collected.items():
-        shapes = {value.shape for value in values}
-        if len(shapes) > 1:
-            raise ConversionError(
-                f"{request.path}: output {name!r} has another shape for every sample ({sorted(shapes)[0]}, "
-                f"{sorted(shapes)[1]}…), and outputs are compared element by element.",
-                hint="Give samples of one size, or pad the output in the model.",
-            )
-        arrays[name] = np.stack(values)
-    folders.write(Path(request.into) / "reference", Feeds(arrays, chosen.labels, chosen.origin))
+    for index, sample in enumerate(chosen.samples()):
+        found = run(sample)
+        outputs = {spec.name: np.asarray(found[spec.name]) for spec in signature.outputs}
+        if not arrays:
+            shapes = {name: (value.shape, value.dtype) for name, value in outputs.items()}
+            into = Path(request.into) / "reference"
+            arrays = folders.create(into, shapes, chosen.count, labels=chosen.labels, origin=chosen.origin)
+        for name, value in outputs.items():
+            if value.shape != arrays[name].shape[1:]:
+                raise ConversionError(
+                    f"{request.path}: output {name!r} has another shape for every sample ({arrays[name].shape[1:]}, "
+                    f"{value.shape}…), and outputs are compared element by element.",
+                    hint="Give samples of one size, or pad the output in the model.",
+                )
+            arrays[name][index] = value
+    for array in arrays.values():
+        array.flush()  # type: ignore[attr-defined]
     return arrays
 
 

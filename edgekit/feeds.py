@@ -103,13 +103,22 @@ def write_some(
     return read(folder)
 
 
-def create(folder: Path, tensors: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]], count: int) -> dict[str, Array]:
+def create(
+    folder: Path,
+    tensors: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
+    count: int,
+    *,
+    labels: Array | None = None,
+    origin: str = "",
+) -> dict[str, Array]:
     """Begin a feeds folder whose arrays the caller fills; they lie on disk, so size does not matter.
 
     Args:
         folder: Is created.
         tensors: Shape of one sample, and dtype, by name.
         count: Number of samples.
+        labels: Written beside them.
+        origin: Where the samples came from, in words.
 
     Returns:
         Writable arrays of shape ``(count, *shape)``.
@@ -118,7 +127,9 @@ def create(folder: Path, tensors: Mapping[str, tuple[tuple[int, ...], np.dtype[A
     arrays: dict[str, Array] = {}
     for index, (name, (shape, dtype)) in enumerate(tensors.items()):
         arrays[name] = np.lib.format.open_memmap(folder / f"{index}.npy", mode="w+", dtype=dtype, shape=(count, *shape))
-    _write_manifest(folder, arrays, False, "")
+    if labels is not None:
+        np.save(folder / "labels.npy", labels, allow_pickle=False)
+    _write_manifest(folder, arrays, labels is not None, origin)
     return arrays
 
 

@@ -9,6 +9,7 @@ from edgekit import feeds
 from edgekit.convert import ConvertOptions, convert
 from edgekit.drift_types import LayersResult
 from edgekit.errors import EdgekitError
+from edgekit.file_drift import scheme_of
 from edgekit.jobs import Workers
 from edgekit.layers import layers
 from edgekit.options import SourceOptions
@@ -69,6 +70,7 @@ class Layered:
                 workers=self.workers,
                 scratch=self.workers.scratch,
                 reference=words,
+                scheme=scheme_of(one.file),
                 timeout_s=timeout_s,
             )
         except EdgekitError as error:

@@ -5,9 +5,9 @@
 A trained ResNet-20 on pictures of 192 by 192, in float32: ONNX Runtime's profiler takes about 6 us for each of its 70
 operators, and on pictures of 96 by 96 that is 6 % of a run. In each round the agent times runs, and so do: LiteRT's own
 benchmark module, a bare loop around LiteRT's interpreter, ONNX Runtime's profile (``model_run``), and ExecuTorch's
-ETDump (``Method::execute``), each with one thread. Limit: the agent's median is within 3 % of theirs, or the interval of
-the ratio holds 1. What the agent adds to each call is shown in microseconds, and so is its time on a model that computes
-next to nothing. Exit code 1 when a limit is missed.
+ETDump (``Method::execute``), each with one thread. Limit: the agent's median is within 3 % of theirs, or the interval
+of the ratio holds 1. What the agent adds to each call is shown in microseconds, and so is its time on a model that
+computes next to nothing. Exit code 1 when a limit is missed.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class _Run:
             keep_contents(begun)
             for one in subjects:
                 self._run_samples(one, samples, workers)
-            layered = Layered(reference, baseline, samples, workers, self.options, self.progress)
+            layered = Layered(reference, baseline, samples, workers, self.options, data, data_options, self.progress)
             drifts = [self._judged(one, subjects, baseline, judge, layered) for one in subjects]
             notes = self._notes(samples, judge, data)
         return Report(
@@ -189,7 +189,9 @@ class _Run:
             return None
         try:
             found = judge.drift(one, float_counterpart(one, subjects, baseline))
-            if self.looking.layers:
+            if self.looking.layers and found.verdict.status == "equal":
+                found = replace(found, notes=(*found.notes, "Layers: not looked at, for the outputs are equal."))
+            elif self.looking.layers:
                 words, layers = layered.look(one, float_counterpart(one, subjects, baseline))
                 found = replace(found, layers=layers, notes=(*found.notes, *words))
         except EdgekitError as error:

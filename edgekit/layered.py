@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgekit import feeds
 from edgekit.convert import ConvertOptions, convert
+from edgekit.data_options import DataOptions
 from edgekit.drift_types import LayersResult
 from edgekit.errors import EdgekitError
 from edgekit.file_drift import scheme_of
@@ -30,6 +31,8 @@ class Layered:
         samples: That all files ran on.
         workers: Run the jobs.
         options: How to read a source model.
+        data: As typed after ``--data``: its shapes are those that a source may leave open.
+        data_options: How to read it.
         progress: Told what goes on.
     """
 
@@ -40,11 +43,14 @@ class Layered:
         samples: Samples,
         workers: Workers,
         options: SourceOptions,
+        data: str | None,
+        data_options: DataOptions,
         progress: Progress,
     ) -> None:
         assert samples.fixed is not None  # noqa: S101 - there is a reference
         self.reference, self.baseline, self.options, self.progress = reference, baseline, options, progress
         self.samples, self.workers = feeds.read(samples.fixed), workers
+        self.data, self.data_options = data, data_options
         self.made: dict[str, Path | EdgekitError] = {}
 
     def look(self, one: Subject, float_one: Subject | File | None) -> tuple[list[str], LayersResult | None]:
@@ -113,7 +119,14 @@ class Layered:
         folder = self.workers.scratch / f"float-{target.name}"
         folder.mkdir()
         # Not verified: it is compared with anyway, and a source whose float file drifts is what a user is looking for.
-        options = ConvertOptions(quant=(_FLOAT,), output=folder, check=False, source=replace(self.options, layouts=()))
+        options = ConvertOptions(
+            quant=(_FLOAT,),
+            data=self.data,
+            data_options=self.data_options,
+            output=folder,
+            check=False,
+            source=replace(self.options, layouts=()),
+        )
         source = self.options.model_code if self.reference.suffix == ".py" else self.reference
         try:
             report = convert(source or self.reference, [target.name], options, self.progress)

@@ -225,7 +225,8 @@ def _by_task(task: TaskResult | None, limits: Bands) -> tuple[str | None, str]:
     allowed = limits.points_acceptable / 100 if points else limits.worse_acceptable
     lost = limits.points_broken / 100 if points else limits.worse_broken
     words = (figure.words or _words(figure)).rstrip(".") + "."
-    allowance = f"{limits.points_acceptable:g} points" if points else f"{limits.worse_acceptable:.0%}"
+    unit = "point" if limits.points_acceptable == 1 else "points"
+    allowance = f"{limits.points_acceptable:g} {unit}" if points else f"{limits.worse_acceptable:.0%}"
     if least > lost:
         return BROKEN, words
     if least > 0 and loss > allowed:

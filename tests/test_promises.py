@@ -22,11 +22,11 @@ NOT_FOR_HELP = {
 FRAMEWORKS = {
     "torch", "torchao", "tensorflow", "keras", "onnx", "onnxruntime", "onnxscript", "tf2onnx", "executorch",
     "jax", "litert_torch", "litert_quantizer", "litert", "ai_edge_litert", "ai_edge_quantizer", "safetensors",
-    "sklearn", "transformers",
+    "sklearn", "transformers", "pycocotools", "jiwer", "matplotlib",
 }  # fmt: skip
 FOLDERS_OF_PLUGINS = (
     "converters/sources", "converters/datasets", "converters/tflite", "converters/onnx", "converters/executorch",
-    "profiles/runtimes", "profiles/metrics", "profiles/devices", "edgekit/cli",
+    "profiles/runtimes", "profiles/metrics", "profiles/tasks", "profiles/devices", "edgekit/cli",
 )  # fmt: skip
 
 # Code that runs in a child only, so that its module may import the framework it is about at the top.

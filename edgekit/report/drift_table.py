@@ -147,6 +147,9 @@ def _details(item: FileDrift, console: Console) -> None:
     for drift in item.outputs:
         if drift.figures:
             console.print(_figures(name, drift))
+            for figure in drift.figures:
+                if _is_missing(figure) and figure.unavailable:
+                    _say(console, f"{_TITLES.get(figure.metric, figure.metric)}: {figure.unavailable}.", "dim")
             console.print()
     _apart(item, console)
     if item.task is not None:
@@ -180,15 +183,24 @@ def _figures(name: str, drift: Drift) -> Table:
     for figure in drift.figures:
         unit = f" {figure.unit}" if figure.unit not in ("", "ratio") else ""
         title = f"{_TITLES.get(figure.metric, figure.metric)}{unit}"
-        table.add_row(title, *_row(figure))
+        if not _is_missing(figure):
+            table.add_row(title, *_row(figure))
     return table
 
 
+def _is_missing(figure: Figure) -> bool:
+    return figure.value is None and figure.worst is None
+
+
 def _row(figure: Figure) -> list[str]:
-    if figure.value is None and figure.worst is None:
-        return [Text(figure.unavailable or _NONE, overflow="fold").plain[:24], *[_NONE] * 4]
     values = (figure.value, figure.median, figure.p95, figure.worst)
-    return [_plain(value) for value in values] + [_NONE if figure.worst_sample is None else str(figure.worst_sample)]
+    text = _near_one if figure.metric == "cosine" else _plain
+    return [text(value) for value in values] + [_NONE if figure.worst_sample is None else str(figure.worst_sample)]
+
+
+def _near_one(value: float | None) -> str:
+    """Cosines are told apart by what they lack."""
+    return _NONE if value is None else f"{value:.6f}"
 
 
 def _plain(value: float | None) -> str:
@@ -207,7 +219,7 @@ def _task(name: str, task: TaskResult, console: Console) -> None:
         if figure.value is None and figure.unavailable:
             _say(console, f"{figure.metric}: {figure.unavailable}")
     if task.decoding:
-        _say(console, f"Read as: {task.decoding}", "dim")
+        _say(console, f"{task.decoding[0].upper()}{task.decoding[1:]}.", "dim")
     changed = _changed(task.classes)
     if changed:
         console.print()

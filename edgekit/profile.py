@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekit import asides, feeds, registry
+from edgekit import asides, feeds, registry, remarks
 from edgekit.conditions import Conditions
-from edgekit.data import RANDOM_SAMPLES, SEED
+from edgekit.data import SEED
 from edgekit.data_options import DataOptions
 from edgekit.errors import EdgekitError
 from edgekit.jobs import DEFAULT_TIMEOUT_S, Workers
@@ -34,14 +34,6 @@ BUDGET_S = 10.0
 
 QUICK_BUDGET_S = 0.5
 COLD_PROCESSES = 5
-
-NOTES = (
-    "Latency: feeding the inputs, inference and fetching the outputs, called from Python; files take turns.",
-    "Load and first run: of one fresh process, the file in the page cache, the runtime's import left out.",
-    "Memory: peak resident size up to the first runs, over a process that has imported the runtime alone; libraries "
-    "left out.",
-)
-"""What the figures mean, in every report."""
 
 _BUSY_RATIO = 0.1
 _TIMING = "warm-up and timing"
@@ -210,7 +202,7 @@ class _Run:
                 profiles=tuple(item for _, item in profiles),
                 comparisons=() if self.versus is None else tuple(self.versus.comparisons(subjects)),
                 failures=(*self._failures(subjects), *self._undelegated(profiles)),
-                notes=(*_notes(timed, samples, facts), *_weather(timed, before, after)),
+                notes=(*remarks.notes(timed, samples, facts), *remarks.weather(timed, before, after)),
                 device=facts,
                 fingerprint=self._fingerprint(facts),
                 conditions=tuple(one for one in (before, after) if one is not None),
@@ -310,6 +302,7 @@ class _Run:
         def run(one: Subject) -> None:
             assert one.feeds is not None  # noqa: S101 - set before the first run
             one.outputs = one.session.outputs(one.feeds, scratch / f"outputs-{one.number}")
+            one.notes += one.session.outputs_notes
 
         each(subjects, "run all samples", self.progress, run)
 
@@ -362,39 +355,3 @@ def _drift(one: Subject, samples: Samples) -> tuple[tuple[Drift, ...], list[str]
     except ValueError as error:
         return (), [f"drift: {error}"]
     return drifts, [f"output {drift.output}: {drift.finding}" for drift in drifts if drift.finding]
-
-
-def _notes(subjects: Sequence[Subject], samples: Samples, facts: DeviceFacts) -> tuple[str, ...]:
-    notes = [*NOTES, *samples.notes]
-    if samples.dataset is None:
-        notes.append(
-            f"Inputs: {RANDOM_SAMPLES} random samples, seed {SEED}; --data FILE measures on yours."
-            + (" Drift on random inputs says little about accuracy." if samples.reference else "")
-        )
-    else:
-        origins = dict.fromkeys(feeds.read(one.feeds).origin for one in subjects if one.feeds is not None)
-        notes += [f"Inputs: {origin}." for origin in origins]
-    if samples.reference is not None:
-        constant = registry.function("profiles.metrics.drift:constant_outputs")
-        notes += [
-            f"Output {name} of the reference is the same for all samples: drift on it proves nothing."
-            for name in constant(feeds.read(samples.reference))
-        ]
-    if facts.load_average > facts.cores:
-        busy = f"load average {facts.load_average:.1f}, {facts.cores} cores"
-        notes.append(f"The machine was busy when this began: {busy}.")
-    return tuple(notes)
-
-
-def _weather(subjects: Sequence[Subject], before: Conditions | None, after: Conditions | None) -> list[str]:
-    """What happened to the machine while files were timed, a sentence each."""
-    found = []
-    if before is not None and after is not None:
-        changes = registry.function("profiles.conditions:changes")(before, after)
-        found += [f"While files were timed, {change}." for change in changes]
-    timed = [turn for one in subjects if one.error is None for turn in one.raw["turns"]]
-    rounds = {turn["round"]: turn["sentinel_ns"] for turn in timed}
-    slow = registry.function("profiles.turns:throttled")(list(rounds.values()))
-    if slow:
-        found.append(f"The processor itself was over 10 % slower than at its best in {slow:.0%} of the rounds.")
-    return found

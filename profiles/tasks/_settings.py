@@ -41,15 +41,9 @@ def share(settings: Mapping[str, str], key: str) -> float | None:
     Raises:
         UsageError: It is none.
     """
-    typed = settings.get(key)
-    if typed is None:
-        return None
-    try:
-        value = float(typed)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise UsageError(f"--decode {key}={typed}: not a number from 0 to 1.", hint=f"--decode {key}=0.5")
+    value = _float(settings, key)
+    if value is not None and not 0 <= value <= 1:
+        raise UsageError(f"--decode {key}={settings[key]}: not a number from 0 to 1.", hint=f"--decode {key}=0.5")
     return value
 
 
@@ -59,16 +53,21 @@ def number(settings: Mapping[str, str], key: str) -> float | None:
     Raises:
         UsageError: It is none.
     """
+    value = _float(settings, key)
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"--decode {key}={settings[key]}: not a number.", hint=f"--decode {key}=0.5")
+    return value
+
+
+def _float(settings: Mapping[str, str], key: str) -> float | None:
+    """What was typed, NaN where that is no number; ``None`` where nothing was."""
     typed = settings.get(key)
     if typed is None:
         return None
     try:
-        value = float(typed)
+        return float(typed)
     except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UsageError(f"--decode {key}={typed}: not a number.", hint=f"--decode {key}=0.5")
-    return value
+        return math.nan
 
 
 def size(settings: Mapping[str, str], key: str) -> tuple[float, float] | None:

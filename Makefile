@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt --progress-bar on
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench acceptance sources quantization onnx picture constraints clean
+.PHONY: help demo test lint types bench acceptance sources quantization onnx measuring drift picture constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,17 @@ onnx: $(READY) ## Check the ONNX importer: node tests, real files, cost, damaged
 	$(BIN)/python benchmarks/onnx_models.py
 	$(BIN)/python benchmarks/onnx_import_cost.py
 	$(BIN)/python benchmarks/onnx_fuzz.py
+
+measuring: $(READY) ## Check the measuring: copies of a file, the runtimes' own tools, operators, memory
+	$(BIN)/python benchmarks/same_files.py
+	$(BIN)/python benchmarks/native_agreement.py
+	$(BIN)/python benchmarks/operator_times.py
+	$(BIN)/python benchmarks/memory.py
+
+drift: $(READY) ## Check edgekit drift: published figures, planted faults, ten thousand samples
+	$(BIN)/python benchmarks/published_figures.py
+	$(BIN)/python benchmarks/planted_faults.py
+	$(BIN)/python benchmarks/streaming.py
 
 picture: $(READY) ## Run the demo and put its result into README.md and docs/demo.svg
 	@mkdir -p build

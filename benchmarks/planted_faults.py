@@ -8,8 +8,8 @@ copies with one fault each (``_planted.py``): weights times 8, a depthwise layer
 channels, the last bias dropped. Every copy is compared with the healthy float32 file of its format: the first layer
 that is named must be the planted one. Healthy int8 files must have none named.
 
-A layer is told by its module path; ``.pte`` files hold none, so there it is told by its place among the layers with
-weights. Limits: all of it. Exit code 1 when one is missed.
+A layer is told by its module path; where a file holds none, by its place among the layers with weights.
+Limits: all of it. Exit code 1 when one is missed.
 """
 
 from __future__ import annotations

@@ -13,11 +13,14 @@ import signal
 import sys
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from edgekit.errors import EdgekitError, InterruptedByUserError, UsageError
+
+if TYPE_CHECKING:
+    from edgekit.types import Failure, Report
 
 
 @dataclass
@@ -98,11 +101,21 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 def _show(error: EdgekitError, state: State) -> None:
     if state.json:
         _print_error(error)
+    _say(error)
+
+
+def _say(error: EdgekitError | Failure) -> None:
     click.secho("error: ", fg="red", nl=False, err=True)
     click.echo(error.message, err=True)
     for title, text in (("  next: ", error.hint), ("  log:  ", error.log)):
         if text:
             click.echo(title + text.replace("\n", "\n        "), err=True)
+
+
+def print_failures(report: Report) -> None:
+    """What could not be made or measured, to stderr."""
+    for failure in report.failures:
+        _say(failure)
 
 
 def _print_error(error: EdgekitError) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from edgekit.cli import print_json
+from edgekit.cli import print_failures, print_json
 from edgekit.cli._exports import export, export_options, wanted
 from edgekit.cli._options import (
     chosen_data,
@@ -84,10 +84,5 @@ def print_measured(report: Report, *, as_json: bool) -> int:
         profile_table.show(report, console)
         detail_tables.show(report, console)
         compare_table.show(report, console)
-    for failure in report.failures:
-        click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(failure.message, err=True)
-        for title, text in (("  next: ", failure.hint), ("  log:  ", failure.log)):
-            if text:
-                click.echo(title + text, err=True)
+    print_failures(report)
     return report.failures[0].exit_code if report.failures else 0

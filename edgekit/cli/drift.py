@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli import print_json
+from edgekit.cli import print_failures, print_json
 from edgekit.cli._options import chosen_data, chosen_source, data_option, fresh_option, output_options, source_options
 from edgekit.cli._progress import progress_display
 from edgekit.errors import DriftError
@@ -130,12 +130,7 @@ def _print(report: Report, *, as_json: bool, strict: bool) -> int:
         from edgekit.report.console import stdout_console
 
         drift_table.show(report, stdout_console())
-    for failure in report.failures:
-        click.secho("error: ", fg="red", nl=False, err=True)
-        click.echo(failure.message, err=True)
-        for title, text in (("  next: ", failure.hint), ("  log:  ", failure.log)):
-            if text:
-                click.echo(title + text, err=True)
+    print_failures(report)
     found = {status: [item.path for item in report.drifts if item.verdict.status == status] for status in _LOUD}
     for status, color in _LOUD.items():
         if found[status]:

@@ -72,10 +72,12 @@ def constant(array: Array, reading: decoding.Reading) -> list[str]:
     return [f"output {reading.output!r} is constant: it is the same for all {total} samples"]
 
 
-def reference(reading: decoding.Reading, outputs: Feeds, before: Feeds) -> tuple[Array | None, str]:
-    """The same output of the reference, or why it cannot be compared with."""
+def reference(reading: decoding.Reading, outputs: Feeds, before: Feeds | None) -> tuple[Array | None, list[str]]:
+    """The same output of the reference, where there is one, or why it cannot be compared with."""
+    if before is None:
+        return None, []
     array = decoding.counterpart(reading, outputs, before)
     if array is None:
-        return None, f"the reference has no output like {reading.output!r}: there are no differences"
+        return None, [f"the reference has no output like {reading.output!r}: there are no differences"]
     problem = not_finite(array, reading, "the reference")
-    return (None, f"{problem}: there are no differences") if problem else (array, "")
+    return (None, [f"{problem}: there are no differences"]) if problem else (array, [])

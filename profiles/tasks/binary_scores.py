@@ -54,10 +54,8 @@ def measure(data: TaskInput) -> TaskResult:
     problem = problem or findings_of.not_finite(array, reading)
     if problem:
         return _nothing(reading.words, problem)
-    findings, before = findings_of.constant(array, reading), None
-    if data.reference is not None:
-        before, problem = findings_of.reference(reading, data.outputs, data.reference)
-        findings += [problem] if problem else []
+    before, missing = findings_of.reference(reading, data.outputs, data.reference)
+    findings = [*findings_of.constant(array, reading), *missing]
     mine, its = _scores(array, reading), None if before is None else _scores(before, reading)
     answered = mine > _threshold(reading)
     if low < high and len(np.unique(answered)) == 1:

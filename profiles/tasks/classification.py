@@ -110,12 +110,10 @@ def measure(data: TaskInput) -> TaskResult:
     if unusable:
         return _nothing(reading.words, unusable)
     file = answers(array, reading, labels)
-    reference, findings = None, findings_of.suspicions(labels, file.classes, reading, data.classes)
-    findings += findings_of.constant(array, reading)
-    if data.reference is not None:
-        before, missing = findings_of.reference(reading, data.outputs, data.reference)
-        reference = None if before is None else answers(before, reading, labels)
-        findings += [missing] if missing else []
+    before, missing = findings_of.reference(reading, data.outputs, data.reference)
+    reference = None if before is None else answers(before, reading, labels)
+    odd = findings_of.suspicions(labels, file.classes, reading, data.classes)
+    findings = [*odd, *findings_of.constant(array, reading), *missing]
     figures = _figures(file, reference, labels, reading.classes)
     classes = _per_class(labels, file, reference, data.classes)
     flips = None if reference is None else _flips(file, reference, data, reading.classes)

@@ -66,7 +66,7 @@ CASES = (
 
 def measure(path: Path, target: str, scratch: Path) -> dict[str, Measurement]:
     """What edgekit reports of one file's memory."""
-    device = registry.devices()["host"]
+    device = registry.host()
     raw: dict[str, Any] = {}
     with device.open_session(path, target, 1, None, scratch, TIMEOUT_S) as session:
         raw["start"], raw["load"] = session.ready(), session.load()

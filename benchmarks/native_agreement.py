@@ -215,7 +215,7 @@ class Native:
 def measure(model: Path, rounds: int, scratch: Path) -> list[Row]:
     """All tools of a file's runtime against the agent."""
     target = target_of(model).name
-    device = registry.devices()["host"]
+    device = registry.host()
     random_ = random.Random(0)  # noqa: S311 - no secret
     with device.open_session(model, target, 1, None, scratch, 300.0) as session:
         feeds = scratch / f"feeds-{target}"
@@ -252,7 +252,7 @@ def _row(tool: str, agent: list[float], native: list[float]) -> Row:
 
 def overhead(scratch: Path) -> float:
     """Median microseconds of a call of the agent on a file that adds two small tensors."""
-    with registry.devices()["host"].open_session(NOTHING, "onnx", 1, None, scratch, 60.0) as session:
+    with registry.host().open_session(NOTHING, "onnx", 1, None, scratch, 60.0) as session:
         feeds = scratch / "feeds-nothing"
         write(feeds, random_feeds(session.signature, 4, 0, {}))
         session.first(feeds)

@@ -175,7 +175,7 @@ def _rounded(case: Case, folder: Path, row: Row) -> dict[str, Any]:
     limit = min(MIN_FLOAT_DB, row.itself_db or MIN_FLOAT_DB)
     for cell, item in made.items():
         target = cell.split()[0]
-        with registry.devices()["host"].open_session(Path(item["path"]), target, 1, None, folder, 300.0) as session:
+        with registry.host().open_session(Path(item["path"]), target, 1, None, folder, 300.0) as session:
             single = samples.reshape(len(samples), *(size or 1 for size in session.signature.inputs[0].shape))
             given = feeds.write(folder / f"feeds-{target}", feeds.Feeds({name: single}))
             (found,) = feeds.read(session.outputs(given, folder / f"outputs-{target}")).arrays.values()

@@ -103,7 +103,7 @@ def outside_by_runtime(path: Path, raw: dict[str, Any]) -> int:
 
 def measure(path: Path, scratch: Path) -> tuple[str, list[str]]:
     """A line of the table, and what is wrong with the file."""
-    target, device = target_of(path), registry.devices()["host"]
+    target, device = target_of(path), registry.host()
 
     def open_session() -> Any:
         return device.open_session(path, target.name, 1, None, scratch, 300.0)

@@ -66,7 +66,7 @@ def burn(seed: int) -> None:
 
 def blocks(file: Path, copy: Path, scratch: Path) -> float:
     """The ratio of two medians taken one after the other."""
-    device = registry.devices()["host"]
+    device = registry.host()
     medians = []
     for number, path in enumerate((file, copy)):
         target, _ = registry.identify(path)

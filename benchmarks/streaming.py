@@ -221,7 +221,7 @@ def write_samples(images: Any, nhwc: bool, count: int, folder: Path) -> Path:
 
 def session_of(path: Path, scratch: Path) -> AgentSession:
     """An agent on this machine with one thread, the file loaded."""
-    session = registry.devices()["host"].open_session(path, target_of(path).name, 1, None, scratch, TIMEOUT_S)
+    session = registry.host().open_session(path, target_of(path).name, 1, None, scratch, TIMEOUT_S)
     if not isinstance(session, AgentSession):
         raise TypeError(f"{session} is no agent on this machine")
     session.load()

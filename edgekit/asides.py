@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import registry
+from edgekit.device_plugins import Session
 from edgekit.errors import EdgekitError, MeasurementError
-from edgekit.plugins import Session
 from edgekit.progress import Progress
 from edgekit.subjects import Subject, each
 from edgekit.types import Failure, FloatOperator, Measurement

@@ -46,6 +46,10 @@ class Conditions:
         frequency_khz: By CPU.
         temperature_celsius: By sensor.
         affinity: CPUs that the measured process may use.
+        throttled: Of a Raspberry Pi, whether each of ``undervoltage``, ``frequency capped``, ``throttled`` and ``soft
+            temperature limit`` holds now, or did ``since boot``, as a name ends then.
+        thermal_status: Of Android, 0 (none) to 6 (shutdown).
+        battery_ratio: Charge of a battery, 0 to 1.
         unavailable: Why, by name, for those of the above that are ``None``.
         versions: Of Python, of the runtime and of NumPy where it was measured.
         sha256: Of the model and of the inputs.
@@ -60,6 +64,9 @@ class Conditions:
     frequency_khz: Mapping[str, int] | None = None
     temperature_celsius: Mapping[str, float] | None = None
     affinity: tuple[int, ...] | None = None
+    throttled: Mapping[str, bool] | None = None
+    thermal_status: int | None = None
+    battery_ratio: float | None = None
     unavailable: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)

@@ -72,5 +72,5 @@ def run(output: Path, progress: Progress) -> Report:
         profiles=measured.profiles,
         failures=converted.failures + measured.failures,
         notes=converted.notes + measured.notes,
-        device=measured.device,
+        devices=measured.devices,
     )

@@ -69,7 +69,7 @@ def examine() -> Diagnosis:
         python=platform.python_version(),
         python_required=required,
         python_fits=fits,
-        machine=registry.devices()["host"].facts(),
+        machine=registry.host().facts(),
         features=features,
         int8=cpu.int8_outlook(features),
         temp_folder=folder,

@@ -24,7 +24,7 @@ from edgekit.progress import Progress, Silent
 from edgekit.samples import Samples, is_converted, open_samples
 from edgekit.scratch import scratch_folder
 from edgekit.subjects import File, Subject, keep_contents, open_file, read_contents
-from edgekit.types import FileDrift, Report
+from edgekit.types import FileDrift, Place, Report
 
 RANDOM_INPUTS = (
     f"Random inputs: {RANDOM_SAMPLES} samples of noise, seed {SEED}. These figures say nothing about your data, and "
@@ -97,7 +97,7 @@ class _Run:
         self.looking = looking
         self.options = options
         self.progress = progress
-        self.device = registry.devices()["host"]
+        self.device = registry.host()
 
     def report(self, files: Sequence[Path], reference: Path, data: str | None, data_options: DataOptions) -> Report:
         """Run and compare everything; see :func:`drift`."""
@@ -129,7 +129,7 @@ class _Run:
             drifts=tuple(found for found in drifts if found is not None),
             failures=tuple(one.failure(several=False) for one in subjects if one.error is not None),
             notes=notes,
-            device=self.device.facts(),
+            devices=(Place(self.device.name, self.device.facts()),),
             data=guard,
         )
 

@@ -12,7 +12,10 @@ Each class has an exit code; each message says what happened and where, each hin
     ├── MeasurementError            6   a runtime could not load or run a file
     ├── DriftError                  7   a file computes something else than its source
     ├── DeviceError                 8   a device cannot be reached or used
+    │   └── LinkLostError           8   a connection that was there is gone
     ├── UntrustedError              9   a file would run code and nobody said it may
+    ├── RegressionError            10   a budget of edgekit check is not kept
+    ├── InconclusiveError          11   whether a budget is kept could not be told
     └── InterruptedByUserError    130   Ctrl-C
 """
 
@@ -105,10 +108,26 @@ class DeviceError(EdgekitError):
     exit_code = 8
 
 
+class LinkLostError(DeviceError):
+    """A connection to a device that was there is gone; connecting again may help."""
+
+
 class UntrustedError(EdgekitError):
     """A file that would run code when it is loaded."""
 
     exit_code = 9
+
+
+class RegressionError(EdgekitError):
+    """A file that does not keep a budget of ``edgekit check``."""
+
+    exit_code = 10
+
+
+class InconclusiveError(EdgekitError):
+    """A budget of which nobody can say whether it is kept: the figures are too uncertain, or are not there."""
+
+    exit_code = 11
 
 
 class InterruptedByUserError(EdgekitError):

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import feeds, registry
+from edgekit.device_plugins import Session
 from edgekit.drift_types import LayersResult
 from edgekit.errors import MeasurementError, UnsupportedError
 from edgekit.feeds import Feeds
 from edgekit.jobs import DEFAULT_TIMEOUT_S, Job, Workers
-from edgekit.plugins import Session, Tap, Target
+from edgekit.plugins import Tap, Target
 
 MOST_SAMPLES = 16
 """Samples that layers are compared on."""
@@ -130,7 +131,7 @@ class _Walk:
 
     def run(self, samples: Feeds, workers: Workers) -> None:
         """Run all samples."""
-        device = registry.devices()["host"]
+        device = registry.host()
         paths = (self.tapped.path, self.other.path, self.file)
         agents = self.folder / "agents"
         agents.mkdir()

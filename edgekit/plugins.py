@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgekit.drift_types import TaskResult
-from edgekit.types import DeviceFacts, FloatOperator, Measurement, Signature
+from edgekit.types import Measurement
 
 if TYPE_CHECKING:
     from edgekit.feeds import Array, Feeds
@@ -234,88 +234,6 @@ class Runtime(Protocol):
     PACKAGES: tuple[str, ...]
     EXTRA: str
     DISTRIBUTION: str
-
-
-class Session(Protocol):
-    """One file in its runtime, in a process of its own on some device. Use as a context manager.
-
-    What the mappings hold is in :mod:`profiles.agent`. Every method raises
-    :class:`edgekit.errors.MeasurementError` when the runtime fails, dies or runs past the time limit.
-    """
-
-    def ready(self) -> Mapping[str, Any]:
-        """Wait until the process has imported the runtime; its versions and memory before the file."""
-
-    def load(self) -> Mapping[str, Any]:
-        """Load the file, once; its inputs, outputs and load time. The other methods do it where it was not done."""
-
-    @property
-    def signature(self) -> Signature:
-        """Inputs and outputs as the loaded file has them."""
-
-    def first(self, feeds: Path | None = None) -> Mapping[str, Any]:
-        """Time the first run; its samples, or those given at the start, are the ones to time from now on."""
-
-    def time(self, discard: int, count: int) -> Mapping[str, Any]:
-        """Run ``discard + count`` times; raw samples of the last ``count`` in nanoseconds."""
-
-    def sentinel(self) -> Mapping[str, Any]:
-        """Time a fixed computation a few times, whatever the file: how fast the processor is now."""
-
-    def peak(self, threads: int) -> Mapping[str, Any]:
-        """Time matrix products on some threads, whatever the file: what the processor can do."""
-
-    def idle(self, seconds: float, count: int) -> Mapping[str, Any]:
-        """Time ``count`` runs in nanoseconds, each after ``seconds`` without one."""
-
-    def conditions(self) -> Mapping[str, Any]:
-        """The state of the machine: fields of :class:`edgekit.conditions.Conditions`."""
-
-    def arena(self) -> Mapping[str, Any]:
-        """What the runtime plans for activations; loads the file anew, so nothing else may follow."""
-
-    def outputs(self, feeds: Path, into: Path, on_progress: Callable[[int], None] | None = None) -> Path:
-        """Run every sample of a feeds folder; returns ``into``, the folder of outputs (:mod:`edgekit.feeds`).
-
-        ``on_progress`` is told how many samples are done, a few times a second. The time limit is that of a silence.
-        """
-
-    @property
-    def outputs_notes(self) -> Sequence[str]:
-        """How the samples of the last :meth:`outputs` were run, where a reader should know it."""
-
-    def undelegated(self) -> tuple[FloatOperator, ...] | None:
-        """Operators that the runtime's delegate did not take; ``None`` where the runtime does not say."""
-
-    def coverage(self) -> Mapping[str, Any]:
-        """Operators that the runtime's delegate did not take, and the number of all, as raw figures."""
-
-    def operators(self, feeds: Path, runs: int) -> Mapping[str, Any]:
-        """Time each operator in ``runs`` profiled runs; a session that did this has no latency worth reporting."""
-
-    def close(self) -> None:
-        """End the process; nothing of it is left afterwards."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
-@dataclass(frozen=True)
-class Device:
-    """A place to measure: ``DEVICE`` in ``profiles/devices/<name>.py``.
-
-    Attributes:
-        name: As in ``--device NAME`` or the scheme of ``NAME://``.
-        facts: Reads the conditions.
-        open_session: Starts the agent for a file and returns at once: ``(path, target, threads, feeds, scratch,
-            timeout_s)``, the :class:`Target` by name, ``feeds`` a folder or ``None``, ``scratch`` an existing folder,
-            and the time limit of each request in seconds.
-    """
-
-    name: str
-    facts: Callable[[], DeviceFacts]
-    open_session: Callable[..., Session]
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,17 @@ from edgekit import asides, feeds, registry, remarks
 from edgekit.conditions import Conditions
 from edgekit.data import SEED
 from edgekit.data_options import DataOptions
+from edgekit.device_plugins import Session
 from edgekit.errors import EdgekitError
 from edgekit.jobs import DEFAULT_TIMEOUT_S, Workers
 from edgekit.options import SourceOptions, named
 from edgekit.paths import existing
-from edgekit.plugins import MetricInput, Session
+from edgekit.plugins import MetricInput
 from edgekit.progress import Progress, Silent
 from edgekit.samples import Samples, open_samples
 from edgekit.scratch import scratch_folder
 from edgekit.subjects import File, Subject, each, keep_contents, open_file, read_contents, recount
-from edgekit.types import DeviceFacts, Drift, Failure, Measurement, OperatorTime, Profile, Report, Turn
+from edgekit.types import DeviceFacts, Drift, Failure, Measurement, OperatorTime, Place, Profile, Report, Turn
 from edgekit.versus import Versus
 
 BUDGET_S = 10.0
@@ -160,7 +161,7 @@ class _Run:
             existing(reference)
         opened = [open_file(path) for path in files]
         subjects = self._subjects(opened)
-        device = registry.devices()["host"]
+        device = registry.host()
         facts = device.facts()
         timeout_s = self.measuring.timeout_s
         affinity = self.measuring.affinity or None
@@ -203,9 +204,14 @@ class _Run:
                 comparisons=() if self.versus is None else tuple(self.versus.comparisons(subjects)),
                 failures=(*self._failures(subjects), *self._undelegated(profiles)),
                 notes=(*remarks.notes(timed, samples, facts), *remarks.weather(timed, before, after)),
-                device=facts,
-                fingerprint=self._fingerprint(facts),
-                conditions=tuple(one for one in (before, after) if one is not None),
+                devices=(
+                    Place(
+                        facts.name,
+                        facts,
+                        self._fingerprint(facts),
+                        tuple(one for one in (before, after) if one is not None),
+                    ),
+                ),
             )
 
     def _failures(self, subjects: Sequence[Subject]) -> list[Failure]:

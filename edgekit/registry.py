@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, cast
 
+from edgekit.device_plugins import ConnectOptions, Device, DeviceKind
 from edgekit.errors import EdgekitError, MissingDependencyError, UnsupportedError
-from edgekit.plugins import Calibration, DataFormat, Device, Metric, Relayout, Runtime, Source, Step, Tap, Target, Task
+from edgekit.plugins import Calibration, DataFormat, Metric, Relayout, Runtime, Source, Step, Tap, Target, Task
 from edgekit.types import Scheme
 
 T = TypeVar("T")
@@ -103,9 +105,15 @@ def metrics() -> dict[str, Metric]:
 
 
 @cache
-def devices() -> dict[str, Device]:
+def devices() -> dict[str, DeviceKind]:
     """All kinds of devices, by name."""
     return _by_name(_attributes("profiles.devices", "DEVICE"))
+
+
+@cache
+def host() -> Device:
+    """This machine."""
+    return devices()["host"].connect("host", ConnectOptions(scratch=Path(tempfile.gettempdir())))
 
 
 def function(entry: str) -> Callable[..., Any]:

@@ -12,11 +12,12 @@ import numpy as np
 from edgekit import data as datasets
 from edgekit import feeds, references, registry
 from edgekit.data_options import DataOptions
+from edgekit.device_plugins import Device
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.inputs import parse
 from edgekit.jobs import Workers
 from edgekit.options import SourceOptions
-from edgekit.plugins import Device, Target
+from edgekit.plugins import Target
 from edgekit.types import Signature, TensorSpec
 
 

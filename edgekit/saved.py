@@ -95,8 +95,7 @@ def compare_saved(paths: Sequence[Path]) -> Report:
         profiles=profiles,
         comparisons=tuple(comparisons),
         notes=notes,
-        device=runs[0].device,
-        fingerprint=runs[0].fingerprint,
+        devices=runs[0].devices,
     )
 
 
@@ -110,14 +109,14 @@ def _named(item: Profile, path: Path) -> Profile:
 
 
 def _refuse_others(first: Report, first_path: Path, other: Report, path: Path) -> None:
-    names = [*first.fingerprint, *(name for name in other.fingerprint if name not in first.fingerprint)]
-    pairs = [(name, first.fingerprint.get(name, "-"), other.fingerprint.get(name, "-")) for name in names]
+    mine, theirs = (dict(run.devices[0].fingerprint) if run.devices else {} for run in (first, other))
+    pairs = [(name, mine.get(name, "-"), theirs.get(name, "-")) for name in {**mine, **theirs}]
     for item in other.profiles:
         for base in (one for one in first.profiles if _key(one) == _key(item)):
             name = Path(item.path).name
             pairs.append((f"runtime of {name}", base.runtime, item.runtime))
             pairs.append((f"inputs of {name}", base.inputs_sha256[:12], item.inputs_sha256[:12]))
-    differing = [f"{name}: {mine} and {theirs}" for name, mine, theirs in pairs if mine != theirs]
+    differing = [f"{name}: {one} and {another}" for name, one, another in pairs if one != another]
     if differing:
         raise UsageError(
             f"{first_path} and {path} were not made under the same conditions. {'; '.join(differing)}.",

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from edgekit import feeds, registry
+from edgekit.device_plugins import Session
 from edgekit.errors import EdgekitError, UnsupportedError
 from edgekit.jobs import Job, Workers
 from edgekit.paths import existing_file
-from edgekit.plugins import Session, Target
+from edgekit.plugins import Target
 from edgekit.progress import Progress
 from edgekit.publish import sha256
 from edgekit.samples import target_of

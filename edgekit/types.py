@@ -9,11 +9,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from edgekit.conditions import Conditions
+from edgekit.device_types import DeviceFacts as DeviceFacts
+from edgekit.device_types import Place as Place
 from edgekit.drift_types import Drift as Drift
 from edgekit.drift_types import FileDrift as FileDrift
+from edgekit.measured_types import Comparison as Comparison
+from edgekit.measured_types import Measurement as Measurement
+from edgekit.measured_types import Moment as Moment
+from edgekit.measured_types import NodeWork as NodeWork
+from edgekit.measured_types import OperatorTime as OperatorTime
+from edgekit.measured_types import Profile as Profile
+from edgekit.measured_types import Sustained as Sustained
+from edgekit.measured_types import Turn as Turn
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 T = TypeVar("T")
 
@@ -199,167 +208,11 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class DeviceFacts:
-    """Conditions that figures were taken under."""
-
-    name: str
-    system: str
-    machine: str
-    cpu: str
-    cores: int
-    memory_bytes: int
-    python: str
-    load_average: float
-    emulated: bool = False
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One figure of one file.
-
-    Attributes:
-        metric: Name, with the unit in it where there is one: ``latency_p50_ns``.
-        value: The figure; ``None`` when it could not be taken, and then ``unavailable`` says why.
-        unit: ``ns``, ``bytes``, ``dB``, ``ratio``…
-        higher_is_better: Direction; ``None`` where neither is better.
-        low, high: Bounds of a confidence interval or spread; what they are is in ``spread``.
-        spread: What ``low`` and ``high`` mean, such as ``95% CI of the median``.
-        samples: Number of raw samples behind the value.
-    """
-
-    metric: str
-    value: float | None
-    unit: str
-    higher_is_better: bool | None
-    low: float | None = None
-    high: float | None = None
-    spread: str = ""
-    samples: int = 0
-    unavailable: str = ""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """The timed runs of one file in one round.
-
-    Attributes:
-        round: Its number; files that were timed together share it.
-        ns: Of each run, in nanoseconds.
-        preempted: Per run, whether something else had the CPU meanwhile; ``None`` where the kernel does not say.
-        sentinel_ns: What a fixed computation took at the start of the round.
-    """
-
-    round: int
-    ns: tuple[int, ...]
-    preempted: tuple[bool, ...] | None = None
-    sentinel_ns: float | None = None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """How much faster or slower a file is than the baseline.
-
-    Attributes:
-        path, threads: Of the file.
-        baseline, baseline_threads: Of the baseline.
-        verdict: ``faster``, ``slower``, ``no difference shown``, or ``inconclusive``.
-        ratio: Median over rounds of its time by the baseline's: below 1 it is faster; ``None`` without rounds.
-        low, high: 95 % interval of that.
-        floor_ratio: Differences up to this share are none: two processes of the baseline differ by as much.
-        rounds: In which both were timed.
-        reason: Why it is inconclusive.
-    """
-
-    path: str
-    threads: int
-    baseline: str
-    baseline_threads: int
-    verdict: str
-    ratio: float | None = None
-    low: float | None = None
-    high: float | None = None
-    floor_ratio: float | None = None
-    rounds: int = 0
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class OperatorTime:
-    """How long one operator takes, or all of one type; under a profiler, so that the share is what counts.
-
-    Attributes:
-        operator: Type, as the runtime calls it: inside a delegate that of its kernel, and ``delegate call`` for what
-            calling one takes beside the operators in it.
-        name: Of this one; empty where the runtime does not say.
-        delegate: The delegate or execution provider that ran it; empty outside of any.
-        time_ns: In one run, all its calls together; mean of the faster half of its times.
-        share: Of the time of all operators.
-        count: How often it ran in one run; of a type, over all its operators.
-        node: The operator's ``node`` in what ``inspect`` says about the file; empty where that is not known.
-    """
-
-    operator: str
-    name: str
-    delegate: str
-    time_ns: float
-    share: float
-    count: int
-    node: str = ""
-
-
-@dataclass(frozen=True)
-class NodeWork:
-    """What one operator of a file is to a run, whether it was timed or not; as ``work`` of ``edgekit inspect`` has it.
-
-    Attributes:
-        operator: Type, as the format calls it.
-        node: What its runtime calls it; see :attr:`OperatorTime.node`.
-        macs: Multiply-accumulates of one run; ``None`` when they cannot be derived.
-        weights_bytes: Of the stored tensors that it reads.
-        moved_bytes: Of its weights, inputs and outputs; ``None`` when a size is only known at run time.
-        explorer: Graph and node as Model Explorer calls them; ``None`` where it does not show the operator.
-    """
-
-    operator: str
-    node: str
-    macs: int | None
-    weights_bytes: int
-    moved_bytes: int | None
-    explorer: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Profile:
-    """All figures of one file, with its raw samples.
-
-    Attributes:
-        sha256: Of the file.
-        inputs_sha256: Of the samples that it ran on.
-        operators: Each with its time, in execution order, where that was asked for and the runtime could tell.
-        work: All operators of the file; empty where it could not be read.
-    """
-
-    path: str
-    target: str
-    sha256: str
-    inputs_sha256: str
-    runtime: str
-    threads: int
-    measurements: tuple[Measurement, ...]
-    drift: tuple[Drift, ...] = ()
-    turns: tuple[Turn, ...] = ()
-    notes: tuple[str, ...] = ()
-    operators: tuple[OperatorTime, ...] = ()
-    work: tuple[NodeWork, ...] = ()
-
-
-@dataclass(frozen=True)
 class Report:
     """What a command hands over; also its ``--json`` output.
 
     Attributes:
-        fingerprint: What measured figures depend on beside the files: those of runs that differ in it are not compared.
-        conditions: The state of the machine before and after files were timed.
+        devices: Where files ran, in the order that they were given.
         data: What files were run on (:func:`edgekit.data_facts.of_samples`), and ``random``: whether it was made up.
     """
 
@@ -372,9 +225,7 @@ class Report:
     drifts: tuple[FileDrift, ...] = ()
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
-    device: DeviceFacts | None = None
-    fingerprint: Mapping[str, str] = field(default_factory=dict)
-    conditions: tuple[Conditions, ...] = ()
+    devices: tuple[Place, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgekit import feeds, registry
+from edgekit.device_plugins import Session
 from edgekit.errors import MeasurementError
 from edgekit.jobs import Workers
-from edgekit.plugins import Session, Target
+from edgekit.plugins import Target
 from edgekit.source import OpenedSource
 from edgekit.types import Drift, FloatOperator, Signature, Verification
 
@@ -44,7 +45,7 @@ def verify(
     Raises:
         MeasurementError: The runtime could not load or run the file, or died.
     """
-    device = registry.devices()["host"]
+    device = registry.host()
     opening = device.open_session(made, target.name, 1, opened.feeds, scratch, timeout_s)
     with opening as session, workers.ended_by_close(session.close):
         outputs = _outputs(session, opened, target, scratch)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgekit.device_plugins import Session
 from edgekit.errors import EdgekitError
-from edgekit.plugins import Session
 
 PROCESSES = 5
 IDLE_S = 0.1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgekit import feeds
 from edgekit.conditions import Conditions
-from edgekit.plugins import Session
+from edgekit.device_plugins import Session
 from edgekit.types import from_json
 
 _PRESSURE_RATIO = 0.1

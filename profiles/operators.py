@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgekit.device_plugins import Session
 from edgekit.errors import MeasurementError
-from edgekit.plugins import Session
 
 _BUDGET_NS = 2e9
 _LEAST_RUNS, _MOST_RUNS = 10, 100

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from edgekit.device_plugins import Session
 from edgekit.errors import EdgekitError
-from edgekit.plugins import Session
 
 TURN_NS = 20_000_000
 """A turn lasts at least this long, so that its runs are those of a warm processor."""

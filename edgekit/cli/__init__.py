@@ -119,7 +119,9 @@ def print_failures(report: Report) -> None:
 
 
 def _print_error(error: EdgekitError) -> None:
-    print_json({"schema_version": 1, "failures": [error.to_json()]})
+    from edgekit.types import SCHEMA_VERSION
+
+    print_json({"schema_version": SCHEMA_VERSION, "failures": [error.to_json()]})
 
 
 def print_json(value: Any) -> None:

@@ -126,12 +126,12 @@ def cells(report: Report) -> list[tuple[str, ...]]:
 
 def conditions(report: Report) -> list[str]:
     """What the figures were taken under, in two lines."""
-    if not report.profiles or report.device is None:
+    if not report.profiles or not report.devices:
         return []
     accuracy = [found for item in report.profiles if (found := _figure(item, "accuracy"))]
     samples = f"{accuracy[0].samples} held-out pictures" if accuracy else "the held-out pictures"
     runtimes = ", ".join(dict.fromkeys(item.runtime for item in report.profiles))
-    device = report.device
+    device = report.devices[0].facts
     return [
         f"SQNR and the last two columns: on {samples} that took no part in training or calibration.",
         f"{runtimes}; {report.profiles[0].threads} thread; {device.cpu}, {device.cores} cores.",

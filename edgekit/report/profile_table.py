@@ -162,8 +162,8 @@ def _lines(report: Report) -> list[str]:
     if not _several_threads(report.profiles):
         threads = report.profiles[0].threads
         conditions.append(f"{threads} thread{'s' if threads > 1 else ''}")
-    if report.device is not None:
-        device = report.device
+    for place in report.devices:
+        device = place.facts
         conditions.append(f"{device.cpu}, {device.cores} cores" + (", emulated" if device.emulated else ""))
         conditions.append(f"load average {device.load_average:.1f}")
     lines = ["", " · ".join(conditions)]

@@ -62,6 +62,7 @@ class AgentSession:
         self.log = log
         self.timeout_s = timeout_s
         self.outputs_notes: tuple[str, ...] = ()
+        self.link_notes: tuple[str, ...] = ()
         self._buffer = b""
         self._started: Mapping[str, Any] | None = None
         self._loaded: Mapping[str, Any] | None = None

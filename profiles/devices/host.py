@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import itertools
 import json
 import os
@@ -12,11 +13,12 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 from edgekit import registry
-from edgekit.errors import UsageError
-from edgekit.plugins import Device
-from edgekit.types import DeviceFacts
+from edgekit.device_plugins import ConnectOptions, DeviceKind, SetupOptions
+from edgekit.device_types import DeviceCheck, DeviceFacts, DeviceSetup, Discovered, Remark
+from edgekit.errors import DeviceError, UsageError
 from profiles.agent import conditions
 from profiles.devices import _agent_zip
 from profiles.devices._session import AgentSession
@@ -40,7 +42,17 @@ def facts() -> DeviceFacts:
         python=platform.python_version(),
         load_average=os.getloadavg()[0],
         emulated=conditions.is_emulated(cpu),
+        runtimes={name: version for name in registry.runtimes() if (version := _version(name))},
     )
+
+
+def _version(name: str) -> str:
+    """Of an installed runtime; empty where it is not."""
+    runtime = registry.runtimes()[name]
+    try:
+        return importlib.metadata.version(runtime.DISTRIBUTION)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def open_session(
@@ -119,4 +131,62 @@ def _start(command: list[str], cwd: Path, log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-DEVICE = Device(name="host", facts=facts, open_session=open_session)
+class Host:
+    """This machine (:class:`edgekit.device_plugins.Device`)."""
+
+    name = address = "host"
+    open_session = staticmethod(open_session)
+    facts = staticmethod(facts)
+
+    def check(self) -> DeviceCheck:
+        """Which runtimes are installed; for all else there is ``edgekit doctor``."""
+        found = facts()
+        remarks = [
+            Remark(name, "ok", f"{runtime.TITLE} {found.runtimes[name]}")
+            if name in found.runtimes
+            else Remark(
+                name, "warning", f"{runtime.TITLE} is not installed.", f"pip install 'edgekit[{runtime.EXTRA}]'"
+            )
+            for name, runtime in registry.runtimes().items()
+        ]
+        return DeviceCheck(self.name, self.address, found, tuple(remarks))
+
+    def setup(self, options: SetupOptions) -> DeviceSetup:
+        """Refused: this is pip's.
+
+        Raises:
+            DeviceError: Always.
+        """
+        raise DeviceError(
+            "This machine needs no setup.", hint="pip install 'edgekit[all]'   (edgekit doctor shows more)"
+        )
+
+    def clean(self) -> str:
+        """Nothing of edgekit's lies about here."""
+        return ""
+
+    def close(self) -> None:
+        """Nothing is left open: sessions end on their own."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _connect(address: str, options: ConnectOptions) -> Host:
+    return Host()
+
+
+def _parse(typed: str) -> str | None:
+    return "host" if typed == "host" else None
+
+
+def _discover() -> list[Discovered]:
+    return [Discovered("host", "ready", f"this machine, {conditions.cpu()}")]
+
+
+DEVICE = DeviceKind(
+    name="host", title="this machine", pattern="host", parse=_parse, connect=_connect, discover=_discover
+)

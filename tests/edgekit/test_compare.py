@@ -15,7 +15,7 @@ from edgekit.errors import MeasurementError, UsageError
 from edgekit.profile import Measuring, compare, profile
 from edgekit.saved import SEQUENTIAL_FLOOR, compare_saved
 from edgekit.subjects import File, Subject
-from edgekit.types import Measurement, Profile, Report, Turn, to_json
+from edgekit.types import DeviceFacts, Measurement, Place, Profile, Report, Turn, to_json
 from edgekit.versus import Versus
 from profiles import pairs
 from profiles.devices._session import AgentSession
@@ -43,7 +43,7 @@ def test_every_file_beside_the_baseline() -> None:
     for item in report.profiles:
         assert [turn.round for turn in item.turns] == sorted({turn.round for turn in item.turns})
         assert all((turn.sentinel_ns or 0) > 0 for turn in item.turns)
-    assert set(report.fingerprint) >= {"cpu", "cores", "python"}
+    assert set(report.devices[0].fingerprint) >= {"cpu", "cores", "python"}
 
 
 def subject(number: int, name: str, quantization: str, error: MeasurementError | None = None) -> Subject:
@@ -143,7 +143,8 @@ def run(
     figure = Measurement("latency_p50_ns", p50, "ns", False, p50 * (1 - spread), p50 * (1 + spread), "", 300)
     turns = tuple(Turn(number, (int(p50),), (False,), sentinel) for number in range(40))
     item = Profile(f"x/{name}", "tflite", "s", "i", runtime, 1, (figure,), turns=turns)
-    return Report(command="edgekit profile", profiles=(item,), fingerprint={"cpu": cpu})
+    facts = DeviceFacts("host", "Linux", "x86_64", cpu, 2, 1, "3.11", 0.0)
+    return Report(command="edgekit profile", profiles=(item,), devices=(Place("host", facts, {"cpu": cpu}),))
 
 
 def save(folder: Path, **reports: Report) -> list[Path]:
@@ -193,7 +194,7 @@ def test_saved_runs_that_are_not_compared(tmp_path: Path, later: Report, said: s
 
 def test_what_is_no_saved_run(tmp_path: Path) -> None:
     (good,) = save(tmp_path, good=run("m.tflite", 1e6))
-    for number, content in enumerate(["[]", "{", '{"schema_version": 1, "profiles": 3}', "\x00\xff"]):
+    for number, content in enumerate(["[]", "{", '{"schema_version": 2, "profiles": 3}', "\x00\xff"]):
         bad = tmp_path / f"bad{number}.json"
         bad.write_text(content)
         with pytest.raises(UsageError, match="no saved run"):

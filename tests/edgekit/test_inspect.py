@@ -35,7 +35,7 @@ def test_facts_of_a_file_whatever_its_suffix(tmp_path: Path) -> None:
     odd = tmp_path / "model.jpg"
     odd.write_bytes(PROGRAM.read_bytes())
     facts = inspect(odd)
-    assert facts["schema_version"] == 1
+    assert facts["schema_version"] == 2
     assert (facts["path"], facts["size_bytes"]) == (str(odd), PROGRAM.stat().st_size)
     assert (facts["format"], facts["quantization"], facts["macs"]) == ("ExecuTorch", "int8", 2900)
 

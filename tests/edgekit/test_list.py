@@ -23,7 +23,7 @@ def test_everything_the_plugins_say_is_listed() -> None:
     assert [item["name"] for item in found["sources"]] == list(registry.sources())
     assert [item["name"] for item in found["targets"]] == list(registry.targets())
     assert [item["name"] for item in found["schemes"]] == list(registry.schemes())
-    assert found["schema_version"] == 1
+    assert found["schema_version"] == 2
 
 
 def test_every_target_has_the_schemes_of_the_design() -> None:

@@ -81,8 +81,7 @@ def test_three_runtimes_against_a_reference(pictures: str) -> None:
         assert item.drift[0].top1_agreement == 1.0
         assert item.drift[0].samples == 40
     assert f"Inputs: 40 samples of {pictures}." in report.notes
-    assert report.device is not None
-    assert report.device.cores == len(os.sched_getaffinity(0))
+    assert report.devices[0].facts.cores == len(os.sched_getaffinity(0))
     as_json = json.loads(json.dumps(to_json(report), allow_nan=False))
     assert from_json(Report, as_json) == report
 

@@ -34,9 +34,9 @@ def test_everything_that_can_be_asked_for() -> None:
     files = [MODELS / name for name in ("tiny.tflite", "tiny.onnx", "tiny.pte")]
     report = profile(files, measuring=Measuring(budget_s=0.4, cold=2, operators=True, affinity=(0,)))
     assert not report.failures
-    assert [one.affinity for one in report.conditions] == [(0,), (0,)]
-    assert report.conditions[0].time_s < report.conditions[1].time_s
-    assert report.fingerprint["affinity"] == "0"
+    assert [one.affinity for one in report.devices[0].conditions] == [(0,), (0,)]
+    assert report.devices[0].conditions[0].time_s < report.devices[0].conditions[1].time_s
+    assert report.devices[0].fingerprint["affinity"] == "0"
     for item in report.profiles:
         found = figures(item)
         for name in ("macs", "achieved_gflops", "peak_gflops", "arena_bytes", "cold_load_ns", "delegated_nodes_ratio"):

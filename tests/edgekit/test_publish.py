@@ -171,7 +171,7 @@ def test_publish_moves_file_and_sidecar(here: Path) -> None:
     publish.publish(file, Destination(final), artifact(final), {"path": "net.pt2", "kind": "k", "sha256": "11"})
     assert final.read_bytes() == file.read_bytes()
     sidecar = json.loads((here / "net.onnx.json").read_text())
-    assert sidecar["schema_version"] == 1
+    assert sidecar["schema_version"] == 2
     assert sidecar["source"]["sha256"] == "11"
     assert sidecar["artifact"]["signature"]["inputs"] == [
         {"name": "x", "shape": [1, None], "dtype": "float32", "scale": None, "zero_point": None}

@@ -35,7 +35,7 @@ def open_session(tmp_path: Path) -> Iterator[OpenSession]:
             registry.require(runtime.PACKAGES, runtime.EXTRA, runtime.TITLE)
         except MissingDependencyError as error:
             pytest.skip(error.message)
-        device = registry.devices()["host"]
+        device = registry.host()
         session = device.open_session(path, TARGETS[path.suffix], threads, None, tmp_path, timeout_s)
         assert isinstance(session, AgentSession)
         opened.append(session)

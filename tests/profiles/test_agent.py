@@ -139,7 +139,7 @@ def test_an_agent_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from edgekit import registry\n"
-        "open_session = registry.devices()['host'].open_session\n"
+        "open_session = registry.host().open_session\n"
         f"model, scratch = Path({str(MODELS / 'tiny.onnx')!r}), Path({str(tmp_path)!r})\n"
         "session = open_session(model, 'onnx', 1, None, scratch, 60)\n"
         "session.load()\n"

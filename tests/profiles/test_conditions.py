@@ -141,7 +141,7 @@ def test_the_sentinel_starts_no_thread(open_session: OpenSession, images: Path) 
 
 def test_an_agent_stays_on_its_cpus(tmp_path: Path) -> None:
     cpu = max(os.sched_getaffinity(0))
-    open_session = registry.devices()["host"].open_session
+    open_session = registry.host().open_session
     with open_session(MODELS / "tiny.onnx", "onnx", 2, None, tmp_path, 60.0, affinity=[cpu]) as session:
         session.load()
         assert session.conditions()["affinity"] == [cpu]
@@ -155,7 +155,7 @@ def test_an_agent_stays_on_its_cpus(tmp_path: Path) -> None:
 def test_cpus_that_are_not_there(cpus: list[int], tmp_path: Path) -> None:
     usable = sorted(os.sched_getaffinity(0))
     with pytest.raises(UsageError) as caught:
-        registry.devices()["host"].open_session(MODELS / "tiny.onnx", "onnx", 1, None, tmp_path, 60.0, affinity=cpus)
+        registry.host().open_session(MODELS / "tiny.onnx", "onnx", 1, None, tmp_path, 60.0, affinity=cpus)
     assert f"{','.join(map(str, usable))} can." in caught.value.message
     assert ("4096" in caught.value.message) == bool(cpus)
     assert caught.value.hint

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from edgekit.device_plugins import Session
 from edgekit.errors import MeasurementError
-from edgekit.plugins import Session
 from profiles import rounds
 
 

@@ -27,7 +27,8 @@ from _measure import EDGEKIT, run
 
 from edgekit import registry
 from edgekit.feeds import write
-from edgekit.profile import Measuring, compare
+from edgekit.measuring import Measuring
+from edgekit.profile import compare
 from edgekit.random_data import random_feeds
 
 MAX_DIFFERENT_SHARE = 0.05

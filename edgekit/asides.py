@@ -52,6 +52,35 @@ def operators(subjects: Sequence[Subject], open_one: Opener, progress: Progress)
     each(subjects, "profile operators", progress, run)
 
 
+def sustained(subjects: Sequence[Subject], duration_s: float, progress: Progress, before: Callable[[], None]) -> None:
+    """Run each file alone and without pause, into ``raw["sustained"]``.
+
+    Args:
+        subjects: The files.
+        duration_s: For each, in seconds.
+        progress: Told how far it is.
+        before: Called before each, to let the device cool down.
+    """
+    collect = registry.function("profiles.sustained:run")
+
+    def start(one: Subject) -> None:
+        before()
+        label = f"{one.file.path.name}: {duration_s:g} s without pause"
+        progress.start(label)
+        try:
+            one.raw["sustained"] = collect(
+                one.session, duration_s, lambda done: progress.advance(label, round(done * 10), round(duration_s * 10))
+            )
+        except MeasurementError as error:  # all other figures of the file are there already
+            one.raw["sustained"] = {"unavailable": error.message}
+        finally:
+            progress.end(label)
+
+    for one in subjects:
+        if one.error is None:
+            start(one)
+
+
 def arenas(subjects: Sequence[Subject], progress: Progress) -> None:
     """Ask each runtime what it plans for activations, into ``raw["arena"]``; its session can do nothing more then."""
 

@@ -116,7 +116,7 @@ class Sheet:
             sample = sample[0]
         values = sample if sample.shape[-1] in CHANNELS else sample.transpose(1, 2, 0)
         if found is None:
-            return _spread(values)
+            return spread(values)
         undone = values.astype(np.float64)
         if settings is not None:
             undone = (undone * np.array(settings.std) + np.array(settings.mean)) / settings.scale
@@ -125,8 +125,8 @@ class Sheet:
         return np.rint(np.clip(undone, 0, 255)).astype(np.uint8)
 
 
-def _spread(values: Array) -> Array:
-    """Values of an unknown scale, from black for the least to white for the greatest."""
+def spread(values: Array) -> Array:
+    """Values of an unknown scale as whole numbers, from black (0) for the least to white (255) for the greatest."""
     known = values.astype(np.float64)
     low, high = np.nanmin(known), np.nanmax(known)
     spread = np.nan_to_num((known - low) / (high - low if high > low else 1.0))

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from edgekit.convert import ConvertOptions, convert
 from edgekit.errors import EdgekitError
+from edgekit.measuring import Measuring
 from edgekit.options import SourceOptions
-from edgekit.profile import Measuring, profile
+from edgekit.profile import profile
 from edgekit.progress import Progress
 from edgekit.types import Report
 

@@ -7,7 +7,7 @@ wrote. A file that fails is a failure of its own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,15 @@ from edgekit.data_options import DataOptions
 from edgekit.errors import EdgekitError
 from edgekit.file_drift import Judge, chosen_task, settings_of
 from edgekit.jobs import Workers
+from edgekit.judging import judged_file
 from edgekit.layered import Layered
 from edgekit.options import SourceOptions, named
 from edgekit.paths import existing
 from edgekit.progress import Progress, Silent
 from edgekit.samples import Samples, is_converted, open_samples
 from edgekit.scratch import scratch_folder
-from edgekit.subjects import File, Subject, keep_contents, open_file, read_contents
-from edgekit.types import FileDrift, Place, Report
+from edgekit.subjects import Subject, keep_contents, open_file, read_contents
+from edgekit.types import Place, Report
 
 RANDOM_INPUTS = (
     f"Random inputs: {RANDOM_SAMPLES} samples of noise, seed {SEED}. These figures say nothing about your data, and "
@@ -121,7 +122,8 @@ class _Run:
             for one in subjects:
                 self._run_samples(one, samples, workers)
             layered = Layered(reference, baseline, samples, workers, self.options, data, data_options, self.progress)
-            drifts = [self._judged(one, subjects, baseline, judge, layered) for one in subjects]
+            looking_in = layered if looking.layers else None
+            drifts = [judged_file(one, subjects, baseline, judge, looking_in) for one in subjects]
             notes = self._notes(samples, judge, data)
         return Report(
             command="edgekit drift",
@@ -181,24 +183,6 @@ class _Run:
         finally:
             self.progress.end(label)
 
-    def _judged(
-        self, one: Subject, subjects: Sequence[Subject], baseline: File | None, judge: Judge, layered: Layered
-    ) -> FileDrift | None:
-        """All about one file; ``None`` where it has failed."""
-        if one.error is not None:
-            return None
-        try:
-            found = judge.drift(one, float_counterpart(one, subjects, baseline))
-            if self.looking.layers and found.verdict.status == "equal":
-                found = replace(found, notes=(*found.notes, "Layers: not looked at, for the outputs are equal."))
-            elif self.looking.layers:
-                words, layers = layered.look(one, float_counterpart(one, subjects, baseline))
-                found = replace(found, layers=layers, notes=(*found.notes, *words))
-        except EdgekitError as error:
-            one.fail(error)
-            return None
-        return found
-
     def _notes(self, samples: Samples, judge: Judge, data: str | None) -> tuple[str, ...]:
         assert samples.fixed is not None  # noqa: S101 - there is a reference
         origin = [] if data is None else [f"Inputs: {feeds.read(samples.fixed).origin}."]
@@ -207,24 +191,3 @@ class _Run:
             for name in judge.vacuous
         ]
         return (*([RANDOM_INPUTS] if data is None else []), *samples.notes, *origin, *judge.notes, *vacuous)
-
-
-def float_counterpart(one: Subject, subjects: Sequence[Subject], baseline: File | None) -> Subject | File | None:
-    """The float file of the same format: one that was given, or the reference where it is one.
-
-    Args:
-        one: A file.
-        subjects: All files of the command, with what ``inspect`` says.
-        baseline: The reference, where that is a converted file.
-
-    Returns:
-        ``None`` where there is none, or where the file is float itself.
-    """
-    from edgekit.file_drift import scheme_of
-
-    if scheme_of(one.file) in ("float32", ""):
-        return None
-    if baseline is not None and baseline.target == one.file.target and scheme_of(baseline) == "float32":
-        return baseline
-    same = [item for item in subjects if item.error is None and item.file.target == one.file.target]
-    return next((item for item in same if scheme_of(item.file) == "float32"), None)

@@ -249,6 +249,7 @@ class FileDrift:
         quantization: This file against that one.
         task: With labels.
         layers: Where that was asked for.
+        device: That it ran on.
     """
 
     path: str
@@ -263,3 +264,22 @@ class FileDrift:
     task: TaskResult | None = None
     layers: LayersResult | None = None
     notes: tuple[str, ...] = ()
+    device: str = "host"
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture of a sample.
+
+    Attributes:
+        sample: Its place in the data, from 0.
+        png: The picture, PNG in base64.
+        label: Its class, by name or number; empty without labels.
+        width, height: In pixels.
+    """
+
+    sample: int
+    png: str
+    label: str
+    width: int
+    height: int

@@ -35,3 +35,31 @@ class Silent:
 
     def say(self, text: str) -> None:
         """Nothing."""
+
+
+class Labelled:
+    """Passes everything on, with a name in front.
+
+    Args:
+        progress: That is told.
+        name: Of the device, where there are several.
+    """
+
+    def __init__(self, progress: Progress, name: str) -> None:
+        self.progress, self.name = progress, name
+
+    def start(self, label: str) -> None:
+        """Pass it on."""
+        self.progress.start(f"{self.name}: {label}")
+
+    def advance(self, label: str, done: int, total: int, unit: str = "") -> None:
+        """Pass it on."""
+        self.progress.advance(f"{self.name}: {label}", done, total, unit)
+
+    def end(self, label: str) -> None:
+        """Pass it on."""
+        self.progress.end(f"{self.name}: {label}")
+
+    def say(self, text: str) -> None:
+        """Pass it on."""
+        self.progress.say(f"{self.name}: {text}")

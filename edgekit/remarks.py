@@ -20,13 +20,12 @@ NOTES = (
 """What the figures mean, in every report."""
 
 
-def notes(subjects: Sequence[Subject], samples: Samples, facts: DeviceFacts) -> tuple[str, ...]:
-    """What the figures mean, what they were measured on, and what speaks against them.
+def notes(subjects: Sequence[Subject], samples: Samples) -> tuple[str, ...]:
+    """What the figures mean, and what they were measured on.
 
     Args:
         subjects: The files.
         samples: That they ran on.
-        facts: Of the device.
     """
     found = [*NOTES, *samples.notes]
     if samples.dataset is None:
@@ -43,10 +42,19 @@ def notes(subjects: Sequence[Subject], samples: Samples, facts: DeviceFacts) -> 
             f"Output {name} of the reference is the same for all samples: drift on it proves nothing."
             for name in constant(feeds.read(samples.reference))
         ]
-    if facts.load_average > facts.cores:
-        busy = f"load average {facts.load_average:.1f}, {facts.cores} cores"
-        found.append(f"The machine was busy when this began: {busy}.")
     return tuple(found)
+
+
+EMULATED = "This CPU is emulated: its times mean nothing, and there is no verdict on them."
+
+
+def busy(facts: DeviceFacts) -> list[str]:
+    """What speaks against figures of a device from the start, a sentence each."""
+    found = [EMULATED] if facts.emulated else []
+    if facts.load_average > facts.cores:
+        load = f"load average {facts.load_average:.1f}, {facts.cores} cores"
+        found.append(f"The machine was busy when this began: {load}.")
+    return found
 
 
 def weather(subjects: Sequence[Subject], before: Conditions | None, after: Conditions | None) -> list[str]:

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgekit import registry
 from edgekit.errors import UsageError
 from edgekit.paths import existing_file
-from edgekit.types import SCHEMA_VERSION, Comparison, Measurement, Profile, Report, from_json
-from edgekit.versus import judged
-
-SEQUENTIAL_FLOOR = 0.12
-"""As a share; see above."""
+from edgekit.types import SCHEMA_VERSION, Comparison, Place, Profile, Report, from_json
+from edgekit.versus import SEQUENTIAL_FLOOR, Side, judged, of_medians
 
 _SUFFIX = ".json"
 
@@ -56,86 +52,121 @@ def load(path: Path) -> Report:
 
 
 def compare_saved(paths: Sequence[Path]) -> Report:
-    """Compare the files of saved runs with those of the first run.
-
-    Files belong together that have one name, target and number of threads.
+    """Compare the files of saved runs with those of the first run; see :func:`compare_runs`.
 
     Args:
         paths: Two or more.
 
     Raises:
-        UsageError: One is no saved run, or has another fingerprint than the first; what differs is named.
+        UsageError: One is no saved run; else as there.
     """
     if len(paths) < 2:
         raise UsageError("One saved run alone cannot be compared.", hint="edgekit compare before.json after.json")
-    runs = [load(path) for path in paths]
-    for path, run in zip(paths[1:], runs[1:], strict=True):
-        _refuse_others(runs[0], paths[0], run, path)
-    comparisons, unpaired = [], []
-    for path, run in zip(paths[1:], runs[1:], strict=True):
-        for item in run.profiles:
-            base = next((one for one in runs[0].profiles if _key(one) == _key(item)), None)
+    return compare_runs([(path.stem, load(path)) for path in paths])
+
+
+def compare_runs(runs: Sequence[tuple[str, Report]]) -> Report:
+    """Compare the files of runs with those of the first run.
+
+    Files belong together that have one name, target and number of threads: on the same device, or else on another one.
+
+    Args:
+        runs: Each with a name.
+
+    Raises:
+        UsageError: One was made under other conditions than the first, on a device of the same name; what differs is
+            named. Or it has none of its files.
+    """
+    (first_name, first), *others = runs
+    places = {place.name: place for _, run in runs for place in run.devices}
+    comparisons, notes = [], []
+    for name, run in others:
+        pairs = [(_partner(item, first), item) for item in run.profiles]
+        _refuse_others((first_name, first), (name, run), pairs)
+        for base, item in pairs:
             if base is None:
-                unpaired.append(f"{path.name}: {Path(item.path).name} is not in {paths[0].name}.")
-            else:
-                comparisons.append(_compared(_named(base, paths[0]), _named(item, path)))
+                notes.append(f"{name}: {Path(item.path).name} is not in {first_name}.")
+                continue
+            comparisons.append(_compared(_named(base, first_name), _named(item, name), places))
+            if base.device != item.device and base.runtime != item.runtime:
+                both = f"{base.runtime} on {base.device}, {item.runtime} on {item.device}"
+                notes.append(f"{Path(item.path).name}: {both}.")
     if not comparisons:
         raise UsageError(
-            f"{paths[0]} has none of the files of the others.",
+            f"{first_name} has none of the files of the others.",
             hint="Files are compared that have the same name, format and number of threads.",
         )
-    notes = (
-        f"Runs made at different times: differences up to {SEQUENTIAL_FLOOR:.0%} are the machine's. "
-        "edgekit compare FILE... on the files themselves shows smaller ones.",
-        *unpaired,
-    )
-    profiles = tuple(_named(item, path) for path, run in zip(paths, runs, strict=True) for item in run.profiles)
     return Report(
         command="edgekit compare",
-        profiles=profiles,
+        profiles=tuple(_named(item, name) for name, run in runs for item in run.profiles),
         comparisons=tuple(comparisons),
-        notes=notes,
-        devices=runs[0].devices,
+        drifts=tuple(replace(one, path=_under(name, one.path)) for name, run in runs for one in run.drifts),
+        notes=(
+            f"Runs made at different times: differences up to {SEQUENTIAL_FLOOR:.0%} are the machine's. "
+            "edgekit compare FILE... on the files themselves shows smaller ones.",
+            *dict.fromkeys(notes),
+        ),
+        devices=tuple(places.values()),
     )
+
+
+def _partner(item: Profile, first: Report) -> Profile | None:
+    """What a file is compared with."""
+    same = [one for one in first.profiles if _key(one) == _key(item)]
+    return next((one for one in same if one.device == item.device), same[0] if same else None)
 
 
 def _key(item: Profile) -> tuple[str, str, int]:
     return Path(item.path).name, item.target, item.threads
 
 
-def _named(item: Profile, path: Path) -> Profile:
+def _named(item: Profile, name: str) -> Profile:
     """The profile under a name that says the run."""
-    return replace(item, path=str(Path(path.stem) / Path(item.path).name))
+    return replace(item, path=_under(name, item.path))
 
 
-def _refuse_others(first: Report, first_path: Path, other: Report, path: Path) -> None:
-    mine, theirs = (dict(run.devices[0].fingerprint) if run.devices else {} for run in (first, other))
-    pairs = [(name, mine.get(name, "-"), theirs.get(name, "-")) for name in {**mine, **theirs}]
-    for item in other.profiles:
-        for base in (one for one in first.profiles if _key(one) == _key(item)):
+def _under(name: str, path: str) -> str:
+    return str(Path(name) / Path(path).name)
+
+
+def _refuse_others(
+    first: tuple[str, Report], other: tuple[str, Report], pairs: Sequence[tuple[Profile | None, Profile]]
+) -> None:
+    """Figures of one device that were taken under two conditions say nothing about its files."""
+    both = [
+        {
+            place.name: place.fingerprint
+            for place in run.devices
+            if any(one.device == place.name for one in run.profiles)
+        }
+        for _, run in (first, other)
+    ]
+    found: list[tuple[str, str, str]] = []
+    for device in both[0].keys() & both[1].keys():
+        mine, theirs = both[0][device], both[1][device]
+        found += [(name, mine.get(name, "-"), theirs.get(name, "-")) for name in {**mine, **theirs}]
+    for base, item in pairs:
+        if base is not None and base.device == item.device:
             name = Path(item.path).name
-            pairs.append((f"runtime of {name}", base.runtime, item.runtime))
-            pairs.append((f"inputs of {name}", base.inputs_sha256[:12], item.inputs_sha256[:12]))
-    differing = [f"{name}: {one} and {another}" for name, one, another in pairs if one != another]
+            found.append((f"runtime of {name}", base.runtime, item.runtime))
+            found.append((f"inputs of {name}", base.inputs_sha256[:12], item.inputs_sha256[:12]))
+    differing = [f"{name}: {one} and {another}" for name, one, another in found if one != another]
     if differing:
         raise UsageError(
-            f"{first_path} and {path} were not made under the same conditions. {'; '.join(differing)}.",
+            f"{first[0]} and {other[0]} were not made under the same conditions. {'; '.join(differing)}.",
             hint="Measure the files again in one command: edgekit compare FILE...",
         )
 
 
-def _compared(base: Profile, item: Profile) -> Comparison:
+def _compared(base: Profile, item: Profile, places: Mapping[str, Place]) -> Comparison:
     """A ratio of medians, with the widest interval that their intervals allow."""
-    from_intervals = registry.function("profiles.pairs:of_intervals")
-    ratio = from_intervals(
-        *((figure.value, figure.low, figure.high, len(one.turns)) for one in (item, base) for figure in [_median(one)])
-    )
-    floor = max(SEQUENTIAL_FLOOR, _speed_change(base, item))
-    return judged(item.path, item.threads, base.path, base.threads, ratio, floor)
+    floor = max(SEQUENTIAL_FLOOR, _speed_change(base, item)) if base.device == item.device else SEQUENTIAL_FLOOR
+    mine, theirs = (Side(one.path, one.threads, one.device, _emulated(places, one.device)) for one in (item, base))
+    return judged(mine, theirs, of_medians(item, base), floor)
 
 
-def _median(item: Profile) -> Measurement:
-    return next(one for one in item.measurements if one.metric == "latency_p50_ns")
+def _emulated(places: Mapping[str, Place], name: str) -> bool:
+    return name in places and places[name].facts.emulated
 
 
 def _speed_change(base: Profile, item: Profile) -> float:

@@ -109,8 +109,12 @@ class Subject:
         return Failure(what, type(error).__name__, error.exit_code, error.message, error.hint, error.log)
 
 
-def open_file(path: Path) -> File:
+def open_file(path: Path, *, runs_here: bool = True) -> File:
     """A file, with its target; a model that is no converted file has an error.
+
+    Args:
+        path: As it was given.
+        runs_here: Whether it will run on this machine, which needs its runtime then.
 
     Raises:
         UsageError: There is no such file.
@@ -123,7 +127,8 @@ def open_file(path: Path) -> File:
         file.error = error
         return file
     runtime = registry.runtimes()[file.target.runtime]
-    registry.require(runtime.PACKAGES, runtime.EXTRA, f"Running {path.name} in {runtime.TITLE}")
+    if runs_here:
+        registry.require(runtime.PACKAGES, runtime.EXTRA, f"Running {path.name} in {runtime.TITLE}")
     file.sha256 = sha256(file.path)  # reading it also brings it into the page cache, so that no load waits for a disk
     return file
 

@@ -13,6 +13,7 @@ from edgekit.device_types import DeviceFacts as DeviceFacts
 from edgekit.device_types import Place as Place
 from edgekit.drift_types import Drift as Drift
 from edgekit.drift_types import FileDrift as FileDrift
+from edgekit.drift_types import Thumbnail as Thumbnail
 from edgekit.measured_types import Comparison as Comparison
 from edgekit.measured_types import Measurement as Measurement
 from edgekit.measured_types import Moment as Moment
@@ -213,6 +214,7 @@ class Report:
 
     Attributes:
         devices: Where files ran, in the order that they were given.
+        thumbnails: Pictures of samples that went from right to wrong.
         data: What files were run on (:func:`edgekit.data_facts.of_samples`), and ``random``: whether it was made up.
     """
 
@@ -226,6 +228,7 @@ class Report:
     failures: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
     devices: tuple[Place, ...] = ()
+    thumbnails: tuple[Thumbnail, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
 
 

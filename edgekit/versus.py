@@ -10,9 +10,15 @@ from typing import Any
 from edgekit import registry
 from edgekit.errors import MeasurementError
 from edgekit.subjects import Subject
-from edgekit.types import Comparison
+from edgekit.types import Comparison, DeviceFacts, Measurement, Place, Profile
 
 _FLOAT = "float32"
+_INCONCLUSIVE = "inconclusive"
+
+SEQUENTIAL_FLOOR = 0.12
+"""Differences up to this share, between files that did not take turns, are the machine's: two copies of one model,
+timed one after the other on a busy machine, came out up to 12 % apart in nine of ten trials."""
+
 _FIELDS = ("ratio", "low", "high", "rounds")
 
 
@@ -68,8 +74,13 @@ class Versus:
         places = [subjects.index(one) for one in (self.baseline, self.twin)]
         return bool(known(turns, *places))
 
-    def comparisons(self, subjects: Sequence[Subject]) -> list[Comparison]:
-        """Every file that was measured, beside the baseline."""
+    def comparisons(self, subjects: Sequence[Subject], facts: DeviceFacts) -> list[Comparison]:
+        """Every file that was measured, beside the baseline.
+
+        Args:
+            subjects: All files.
+            facts: Of the device that they ran on.
+        """
         ratio, floor_of = (registry.function(f"profiles.pairs:{name}") for name in ("ratio", "floor_of"))
         baseline, twin = self.baseline, self.twin
         assert baseline is not None and twin is not None  # noqa: S101 - chosen before anything was timed
@@ -80,24 +91,87 @@ class Versus:
             if one is baseline or one.error is not None:
                 continue
             timed = ratio(one.raw["turns"], base)
-            path, threads = str(baseline.file.path), baseline.threads
-            found.append(judged(str(one.file.path), one.threads, path, threads, timed, floor))
+            mine = Side(str(one.file.path), one.threads, facts.name, facts.emulated)
+            base_side = Side(str(baseline.file.path), baseline.threads, facts.name, facts.emulated)
+            found.append(judged(mine, base_side, timed, floor))
         return found
 
 
-def judged(
-    path: str, threads: int, baseline: str, baseline_threads: int, ratio: Any, floor: float | None
-) -> Comparison:
+@dataclass(frozen=True)
+class Side:
+    """One of two files that are compared.
+
+    Attributes:
+        path, threads: Of the file.
+        device: That it ran on.
+        emulated: Whether that is software.
+    """
+
+    path: str
+    threads: int
+    device: str = "host"
+    emulated: bool = False
+
+
+def judged(one: Side, baseline: Side, ratio: Any, floor: float | None) -> Comparison:
     """What a ratio shows of a file.
 
     Args:
-        path: Of the file.
-        threads: Of the file.
-        baseline: Path of the baseline.
-        baseline_threads: Of the baseline.
+        one: The file.
+        baseline: What it is compared with.
         ratio: A :class:`profiles.pairs.Ratio`, or ``None`` where there is none.
         floor: Differences up to this share are none; ``None`` where that is not known.
     """
     verdict, reason = registry.function("profiles.pairs:verdict")(ratio, floor)
+    if one.emulated or baseline.emulated:
+        verdict, reason = _INCONCLUSIVE, "an emulated CPU, whose times mean nothing"
     measured = {} if ratio is None else {name: getattr(ratio, "value" if name == "ratio" else name) for name in _FIELDS}
-    return Comparison(path, threads, baseline, baseline_threads, verdict, **measured, floor_ratio=floor, reason=reason)
+    return Comparison(
+        one.path,
+        one.threads,
+        baseline.path,
+        baseline.threads,
+        verdict,
+        **measured,
+        floor_ratio=floor,
+        reason=reason,
+        device=one.device,
+        baseline_device=baseline.device,
+    )
+
+
+def across(profiles: Sequence[Profile], places: Sequence[Place]) -> list[Comparison]:
+    """Files beside themselves on the first device.
+
+    Two devices share no rounds, so these are ratios of medians, with the widest interval that theirs allow.
+
+    Args:
+        profiles: Of all devices.
+        places: The devices.
+    """
+    emulated = {place.name: place.facts.emulated for place in places}
+    first = places[0].name if places else ""
+    base = {(item.path, item.threads): item for item in profiles if item.device == first}
+    found = []
+    for item in profiles:
+        other = base.get((item.path, item.threads))
+        if item.device != first and other is not None:
+            mine, base_side = (Side(one.path, one.threads, one.device, emulated[one.device]) for one in (item, other))
+            found.append(judged(mine, base_side, of_medians(item, other), SEQUENTIAL_FLOOR))
+    return found
+
+
+def of_medians(item: Profile, base: Profile) -> Any:
+    """The ratio of two medians that were not taken in the same rounds (:class:`profiles.pairs.Ratio`).
+
+    Args:
+        item: A file.
+        base: What it is compared with.
+    """
+    figures = ((_median(one), len(one.turns)) for one in (item, base))
+    pairs = ((figure.value, figure.low, figure.high, rounds) for figure, rounds in figures)
+    return registry.function("profiles.pairs:of_intervals")(*pairs)
+
+
+def _median(item: Profile) -> Measurement:
+    return next(one for one in item.measurements if one.metric == "latency_p50_ns")

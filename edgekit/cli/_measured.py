@@ -40,8 +40,13 @@ def measured_options(command: F) -> F:
     return files(reference(data(measuring_options(export_options(printing)))))
 
 
-def measure(ctx: click.Context, call: Callable[..., Report]) -> int:
+def measure(ctx: click.Context, call: Callable[..., Report], **more: Any) -> int:
     """Call :func:`edgekit.profile.profile` or its like with what was typed, and print what it found.
+
+    Args:
+        ctx: Of the command.
+        call: What to call.
+        more: Fields of :class:`edgekit.measuring.Measuring` beside those of the options.
 
     Returns:
         The exit code.
@@ -49,7 +54,7 @@ def measure(ctx: click.Context, call: Callable[..., Report]) -> int:
     from edgekit.cli._progress import progress_display
 
     typed = ctx.params
-    measuring = replace(chosen_measuring(ctx), fresh=typed["fresh"])
+    measuring = replace(chosen_measuring(ctx), fresh=typed["fresh"], **more)
     if wanted(typed):
         measuring = replace(measuring, operators=True)
     with progress_display(typed["quiet"]) as progress:

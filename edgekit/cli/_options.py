@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from edgekit.data_options import DataOptions
+    from edgekit.measuring import Measuring
     from edgekit.options import SourceOptions
-    from edgekit.profile import Measuring
 
 _SOURCE = "edgekit.source."
 _DATA = "edgekit.data."
@@ -169,6 +170,24 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]
         return tuple(dict.fromkeys(map(int, parts)))
 
 
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A time such as ``90s`` or ``10m``, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """``"10m"`` as ``600.0``."""
+        from edgekit.durations import seconds
+        from edgekit.errors import UsageError
+
+        if not isinstance(value, str):
+            return float(value)
+        try:
+            return seconds(value)
+        except UsageError as error:
+            self.fail(f"{error.message} {error.hint}", param, ctx)
+
+
 def measuring_options(command: F) -> F:
     """How files are measured; :func:`chosen_measuring` has what was typed."""
     options = (
@@ -185,8 +204,26 @@ def measuring_options(command: F) -> F:
             help="An answer within seconds: half a second of timing per file, and no memory plan or peak of the CPU.",
         ),
         _kept_option(
-            _MEASURING, "--affinity", type=Numbers(0), default=(), metavar="CPU[,CPU...]",
-            help="CPUs that the files may run on.",
+            _MEASURING, "--affinity", default="", metavar="CPU[,CPU...]|big|little",
+            help="CPUs that the files may run on: numbers, or a kind where the processor has several.",
+        ),
+        _kept_option(
+            _MEASURING, "--device", "devices", multiple=True, default=("host",), metavar="NAME|ADDRESS",
+            help="Where to measure: host, ssh://[USER@]HOST[:PORT], adb:SERIAL, or a name from edgekit devices. "
+            "Repeatable.  [default: host]",
+        ),
+        _kept_option(
+            _MEASURING, "--runner", "runners", multiple=True, metavar="PROGRAM",
+            type=click.Path(path_type=Path, dir_okay=False, exists=True),
+            help="Native program for a device without Python: benchmark_model or executor_runner. Repeatable.",
+        ),
+        _kept_option(
+            _MEASURING, "--sustained", type=Duration(), default=0.0, metavar="DURATION",
+            help="Run each file so long without pause, such as 10m: the last half minute against the first.",
+        ),
+        _kept_option(
+            _MEASURING, "--cooldown", default="", metavar="DURATION|TEMPERATURE",
+            help="Wait before timing: so long (60s), or until the device is no hotter than that (55C).",
         ),
         _kept_option(
             _MEASURING, "--ops", "operators", is_flag=True, default=False,
@@ -213,7 +250,7 @@ def chosen_measuring(ctx: click.Context) -> Measuring:
         UsageError: They contradict one another.
     """
     from edgekit.errors import UsageError
-    from edgekit.profile import BUDGET_S, COLD_PROCESSES, QUICK_BUDGET_S, Measuring
+    from edgekit.measuring import BUDGET_S, COLD_PROCESSES, QUICK_BUDGET_S, Measuring
 
     found = {name.removeprefix(_MEASURING): value for name, value in ctx.meta.items() if name.startswith(_MEASURING)}
     if found.pop("quick"):
@@ -223,5 +260,7 @@ def chosen_measuring(ctx: click.Context) -> Measuring:
     if found["budget_s"] is None:
         found["budget_s"] = BUDGET_S
     found["cold"] = COLD_PROCESSES if found["cold"] else 0
+    found["sustained_s"] = found.pop("sustained")
+    found["devices"] = tuple(dict.fromkeys(found["devices"]))
     found["operators"] |= found["require_delegated"] is not None
     return Measuring(**found, timeout_s=chosen_source(ctx).timeout_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,31 +17,47 @@ _STYLES = {"faster": "green", "slower": "red", "inconclusive": "yellow"}
 
 def show(report: Report, console: Console) -> None:
     """Print the ratios and what they show; nothing where nothing was compared."""
-    if not report.comparisons:
+    comparisons = report.comparisons
+    if not comparisons:
         return
-    several = len({one.threads for one in report.comparisons} | {report.comparisons[0].baseline_threads}) > 1
+    first = comparisons[0]
+    threads = len({one.threads for one in comparisons} | {first.baseline_threads}) > 1
+    devices = len({one.device for one in comparisons} | {one.baseline_device for one in comparisons}) > 1
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("against the baseline", overflow="fold")
-    if several:
-        table.add_column("threads", justify="right")
+    for title, wanted in (("on", devices), ("against", devices), ("threads", threads)):
+        if wanted:
+            table.add_column(title, justify="right" if title == "threads" else "left", overflow="fold")
     for title in ("time ratio", "95% CI"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict")
-    for one in report.comparisons:
-        threads = [str(one.threads)] if several else []
-        table.add_row(Path(one.path).name, *threads, _ratio(one.ratio), _interval(one), _verdict(one))
+    for one in comparisons:
+        where = [Text(one.device), Text(one.baseline_device)] if devices else []
+        count = [str(one.threads)] if threads else []
+        name = Text(Path(one.path).name)
+        table.add_row(name, *where, *count, _ratio(one.ratio), _interval(one), _verdict(one))
     console.print()
     console.print(table)
-    first = report.comparisons[0]
-    floor = (
-        "what two processes of it differ by is not known"
-        if first.floor_ratio is None
-        else f"differences up to {first.floor_ratio:.1%} are noise, as two processes of it differ"
-    )
-    console.print(
-        Text(f"Baseline: {Path(first.baseline).name}; {floor}. Each ratio is of runs in the same rounds."),
-        soft_wrap=not console.is_terminal,
-    )
+    for line in _lines(comparisons):
+        console.print(Text(line), soft_wrap=not console.is_terminal)
+
+
+def _lines(comparisons: Sequence[Comparison]) -> list[str]:
+    """What the ratios are to, and what of them is noise."""
+    found = []
+    same = [one for one in comparisons if one.device == one.baseline_device]
+    bases = {one.device: one for one in reversed(same)}
+    for device, one in reversed(bases.items()):
+        floor = (
+            "what two processes of it differ by is not known"
+            if one.floor_ratio is None
+            else f"differences up to {one.floor_ratio:.1%} are noise, as two processes of it differ"
+        )
+        on = f" on {device}" if len(bases) > 1 else ""
+        found.append(f"Baseline{on}: {Path(one.baseline).name}; {floor}. Each ratio is of runs in the same rounds.")
+    if len(same) < len(comparisons):
+        found.append("Between devices a ratio is that of two medians, with the widest interval that theirs allow.")
+    return found
 
 
 def _ratio(value: float | None) -> str:

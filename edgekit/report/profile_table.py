@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgekit.report.units import SIZES, TIMES, Unit, digits, percent, unit_for
-from edgekit.types import Measurement, Profile, Report
+from edgekit.types import Measurement, Place, Profile, Report
 
 _NONE = "-"
 _SHORT_NAME = 12
@@ -98,8 +98,17 @@ def _width(columns: Sequence[_Cells]) -> int:
 
 def _speed(profiles: Sequence[Profile]) -> list[_Cells]:
     count = ("n", [str(sum(len(turn.ns) for turn in item.turns)) for item in profiles])
-    threads = [("threads", [str(item.threads) for item in profiles])] if _several_threads(profiles) else []
-    return [*threads, *_columns(_BEFORE_COUNT, profiles), count, *_columns(_AFTER_COUNT, profiles)]
+    return [*_where(profiles), *_columns(_BEFORE_COUNT, profiles), count, *_columns(_AFTER_COUNT, profiles)]
+
+
+def _where(profiles: Sequence[Profile]) -> list[_Cells]:
+    """What tells rows of one file apart."""
+    found: list[_Cells] = []
+    if len({item.device for item in profiles}) > 1:
+        found.append(("device", [item.device for item in profiles]))
+    if _several_threads(profiles):
+        found.append(("threads", [str(item.threads) for item in profiles]))
+    return found
 
 
 def _several_threads(profiles: Sequence[Profile]) -> bool:
@@ -162,13 +171,22 @@ def _lines(report: Report) -> list[str]:
     if not _several_threads(report.profiles):
         threads = report.profiles[0].threads
         conditions.append(f"{threads} thread{'s' if threads > 1 else ''}")
-    for place in report.devices:
-        device = place.facts
-        conditions.append(f"{device.cpu}, {device.cores} cores" + (", emulated" if device.emulated else ""))
-        conditions.append(f"load average {device.load_average:.1f}")
+    several = len(report.devices) > 1
+    if not several:
+        conditions += [text for place in report.devices for text in _machine(place)]
     lines = ["", " · ".join(conditions)]
+    if several:
+        lines += [f"{place.name}: {', '.join(_machine(place))}" for place in report.devices]
     lines += _grouped(report.profiles)
-    return [*lines, *_accuracy_of_reference(report), *report.notes]
+    own = [f"{place.name}: {note}" if several else note for place in report.devices for note in place.notes]
+    return [*lines, *_accuracy_of_reference(report), *report.notes, *own]
+
+
+def _machine(place: Place) -> list[str]:
+    facts = place.facts
+    board = [facts.board] if facts.board else []
+    cpu = f"{facts.cpu}, {facts.cores} cores" + (", emulated" if facts.emulated else "")
+    return [*board, cpu, f"load average {facts.load_average:.1f}"]
 
 
 def _grouped(profiles: Sequence[Profile]) -> list[str]:

@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from edgekit.cli import State, cli
 from edgekit.errors import MeasurementError, UsageError
-from edgekit.profile import Measuring, compare, profile
+from edgekit.measuring import Measuring
+from edgekit.profile import compare, profile
 from edgekit.saved import SEQUENTIAL_FLOOR, compare_saved
 from edgekit.subjects import File, Subject
 from edgekit.types import DeviceFacts, Measurement, Place, Profile, Report, Turn, to_json

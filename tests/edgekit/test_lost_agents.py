@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from edgekit.profile import Measuring, profile
+from edgekit.measuring import Measuring
+from edgekit.profile import profile
 from profiles.devices._session import AgentSession
 
 MODELS = Path(__file__).parents[1] / "profiles" / "models"

@@ -17,8 +17,9 @@ from click.testing import CliRunner
 from edgekit import registry
 from edgekit.cli import State, cli
 from edgekit.errors import MissingDependencyError, UsageError
+from edgekit.measuring import Measuring
 from edgekit.options import SourceOptions
-from edgekit.profile import Measuring, profile
+from edgekit.profile import profile
 from edgekit.types import Measurement, Profile, Report, from_json, to_json
 from profiles.devices._session import AgentSession
 

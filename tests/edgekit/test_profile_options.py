@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from edgekit.asides import too_little_delegated
 from edgekit.cli import State, cli
 from edgekit.errors import UsageError
-from edgekit.profile import Measuring, profile
+from edgekit.measuring import Measuring
+from edgekit.profile import profile
 from edgekit.subjects import File, Subject
 from edgekit.types import Failure, Measurement, Profile
 from profiles.turns import throttled

@@ -60,6 +60,14 @@ def changes(before: Conditions, after: Conditions) -> list[str]:
         earlier = (before.temperature_celsius or {}).get(sensor, degrees)
         if degrees - earlier >= _WARMER_CELSIUS:
             found.append(f"{sensor} went from {earlier:.0f} to {degrees:.0f} degrees Celsius")
+    known = before.throttled or {}
+    found += [
+        f"its firmware began to say: {name}"
+        for name, now in (after.throttled or {}).items()
+        if now > known.get(name, now)
+    ]
+    if (after.thermal_status or 0) > (before.thermal_status or 0):
+        found.append(f"its thermal status rose from {before.thermal_status or 0} to {after.thermal_status}")
     if before.governor != after.governor:
         found.append("the frequency governor was changed")
     return found

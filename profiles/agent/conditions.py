@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,10 @@ _PROC = Path("/proc")
 _CPU = Path("/sys/devices/system/cpu")
 _HWMON = Path("/sys/class/hwmon")
 _THERMAL = Path("/sys/class/thermal")
+
+_SUPPLIES = Path("/sys/class/power_supply")
+_PROGRAM_S = 2.0
+_THROTTLE = ("undervoltage", "frequency capped", "throttled", "soft temperature limit")
 
 _MODEL_KEYS = ("model name", "Model", "Hardware", "cpu model", "uarch", "cpu")
 """Lines of /proc/cpuinfo that name the processor, on the architectures that have one each."""
@@ -40,6 +46,9 @@ def read() -> dict[str, Any]:
         "frequency_khz": (_frequencies, "no cpufreq: the kernel does not know the frequency"),
         "temperature_celsius": (_temperatures, "there is no sensor in /sys/class/thermal or /sys/class/hwmon"),
         "affinity": (_affinity, "this system does not bind processes to CPUs"),
+        "throttled": (_throttled, "no vcgencmd: only a Raspberry Pi says that"),
+        "thermal_status": (_thermal_status, "no dumpsys: only Android says that"),
+        "battery_ratio": (_battery, "there is no battery"),
     }
     for name, (reader, reason) in readers.items():
         try:
@@ -58,16 +67,69 @@ def cpu() -> str:
         lines = (_PROC / "cpuinfo").read_text().splitlines()
     except OSError:
         lines = []  # no Linux
-    named: dict[str, str] = {}
+    return named(lines) or platform.processor() or platform.machine()
+
+
+def named(lines: Iterable[str]) -> str:
+    """The processor's name in lines of /proc/cpuinfo; empty where they do not say."""
+    found: dict[str, str] = {}
     for line in lines:
         key, _, value = line.partition(":")
-        named.setdefault(key.strip(), value.strip())
-    return next((named[key] for key in _MODEL_KEYS if named.get(key)), platform.processor() or platform.machine())
+        found.setdefault(key.strip(), value.strip())
+    return next((found[key] for key in _MODEL_KEYS if found.get(key)), "")
 
 
 def is_emulated(name: str) -> bool:
     """Whether a processor of this name is software, whose times mean nothing."""
     return any(known in name for known in _EMULATED)
+
+
+def throttle_bits(text: str) -> dict[str, bool] | None:
+    """What ``vcgencmd get_throttled`` says, by name; ``None`` where it is no such text.
+
+    The bits are those of the Raspberry Pi's documentation: 0 to 3 hold now, 16 to 19 did since the start.
+    """
+    _, equals, value = text.strip().partition("throttled=")
+    try:
+        bits = int(value, 16) if equals else -1
+    except ValueError:
+        bits = -1
+    if bits < 0:
+        return None
+    now = {name: bool(bits >> place & 1) for place, name in enumerate(_THROTTLE)}
+    return {**now, **{f"{name} since boot": bool(bits >> 16 + place & 1) for place, name in enumerate(_THROTTLE)}}
+
+
+def _throttled() -> dict[str, bool] | None:
+    return throttle_bits(_said("vcgencmd", "get_throttled"))
+
+
+def _thermal_status() -> int | None:
+    """From 0 (none) to 6 (shutdown), of Android 10 and newer."""
+    for line in _said("dumpsys", "thermalservice").splitlines():
+        words, _, value = line.strip().partition(": ")
+        if words == "Thermal Status" and value.isdigit():
+            return int(value)
+    return None
+
+
+def _battery() -> float | None:
+    for place in sorted(_SUPPLIES.glob("*/capacity")):
+        return int(place.read_text()) / 100
+    return None
+
+
+def _said(program: str, *words: str) -> str:
+    """What a program of the system prints; nothing where it is not there, or does not answer."""
+    if shutil.which(program) is None:
+        return ""
+    try:
+        found = subprocess.run(  # noqa: S603 - its name is fixed
+            [program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PROGRAM_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""  # the reason that is given says what it takes
+    return found.stdout
 
 
 def _pressure() -> dict[str, float]:

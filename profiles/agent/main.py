@@ -107,13 +107,21 @@ class Agent:
         gc.collect()
         gc.freeze()  # a runtime's import leaves so many objects that collecting takes longer than a turn
         versions = {"python": platform.python_version()}
-        for name in (self.runtime.DISTRIBUTION, "numpy"):
-            versions[name] = importlib.metadata.version(name)
+        versions[self.runtime.DISTRIBUTION] = self._version()
+        versions["numpy"] = importlib.metadata.version("numpy")
         self.sentinel = conditions.Sentinel()  # now, so that its matrices are in the base
         evidence.memory()  # what reading it takes, too
         base = evidence.memory()
         reset = evidence.reset_peak()
         return {"import_ns": import_ns, "versions": versions, "memory": {**base, "peak_reset": reset}}
+
+    def _version(self) -> str:
+        """Of the runtime; of what stands in for it, with its name."""
+        try:
+            return importlib.metadata.version(self.runtime.DISTRIBUTION)
+        except importlib.metadata.PackageNotFoundError:
+            other = getattr(self.runtime, "ALTERNATIVE", self.runtime.DISTRIBUTION)
+            return f"{other} {importlib.metadata.version(other)}"
 
     def handle(self, op: str, **arguments: Any) -> dict[str, Any]:
         """Do what a request asks for."""

@@ -8,7 +8,16 @@ from pathlib import Path
 import edgekit
 import profiles
 
-_MAIN = "from profiles.agent.main import main\n\nmain()\n"
+_MAIN = """import sys
+
+from profiles.agent import keeper
+
+if keeper.wanted(sys.argv):
+    keeper.main()
+from profiles.agent.main import main
+
+main()
+"""
 _ALWAYS_THE_SAME_TIME = (1980, 1, 1, 0, 0, 0)
 _PROFILES = ("__init__.py", "agent/*.py", "runtimes/*.py")
 _EDGEKIT = ("__init__.py", "feeds.py")

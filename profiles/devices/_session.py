@@ -6,13 +6,14 @@ import json
 import os
 import select
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from edgekit._forkserver import kill_group
-from edgekit.errors import MeasurementError
+from edgekit.errors import EdgekitError, MeasurementError
 from edgekit.jobs import describe_exit
 from edgekit.scratch import keep_log
 from edgekit.types import FloatOperator, Signature, TensorSpec
@@ -63,6 +64,7 @@ class AgentSession:
         self.timeout_s = timeout_s
         self.outputs_notes: tuple[str, ...] = ()
         self.link_notes: tuple[str, ...] = ()
+        self._writing = threading.Lock()
         self._buffer = b""
         self._started: Mapping[str, Any] | None = None
         self._loaded: Mapping[str, Any] | None = None
@@ -105,7 +107,7 @@ class AgentSession:
         if folder is None:
             raise ValueError("no feeds were given, neither here nor at the start")
         self.load()
-        return self._request("first", feeds=str(folder.absolute()))
+        return self._request("first", feeds=self._sent(folder))
 
     def time(self, discard: int, count: int) -> Mapping[str, Any]:
         """Run ``discard + count`` times and time the last ``count``."""
@@ -114,9 +116,9 @@ class AgentSession:
     def outputs(self, feeds: Path, into: Path, on_progress: Callable[[int], None] | None = None) -> Path:
         """Run every sample and write the outputs; the time limit begins anew with each report of progress."""
         self.load()
-        arguments = {"feeds": str(feeds.absolute()), "into": str(into.absolute())}
-        answer = self._request("outputs", on_progress, **arguments)
+        answer = self._request("outputs", on_progress, feeds=self._sent(feeds), into=self._there(into))
         self.outputs_notes = tuple(answer["notes"])
+        self._fetch(into)
         return into
 
     def undelegated(self) -> tuple[FloatOperator, ...] | None:
@@ -157,7 +159,7 @@ class AgentSession:
     def operators(self, feeds: Path, runs: int) -> Mapping[str, Any]:
         """Time each operator in profiled runs on some samples; not in a session whose latency is reported."""
         self.load()
-        return self._request("operators", feeds=str(feeds.absolute()), runs=runs)
+        return self._request("operators", feeds=self._sent(feeds), runs=runs)
 
     def close(self) -> None:
         """Kill the agent: it holds nothing that would need saving."""
@@ -173,10 +175,25 @@ class AgentSession:
     ) -> Mapping[str, Any]:
         line = json.dumps({"op": operation, **arguments}).encode() + b"\n"
         try:
-            os.write(_descriptor(self.process.stdin), line)
+            self._write(line)
         except BrokenPipeError:
             raise self._death(operation) from None
         return self._answer(operation, on_progress)
+
+    def _write(self, line: bytes) -> None:
+        with self._writing:
+            os.write(_descriptor(self.process.stdin), line)
+
+    def _sent(self, folder: Path) -> str:
+        """Where the agent finds a folder of samples."""
+        return str(folder.absolute())
+
+    def _there(self, folder: Path) -> str:
+        """Where the agent writes a folder of outputs."""
+        return str(folder.absolute())
+
+    def _fetch(self, folder: Path) -> None:
+        """Bring a folder of outputs to where it was asked for."""
 
     def _answer(self, operation: str, on_progress: Callable[[int], None] | None = None) -> Mapping[str, Any]:
         deadline = time.monotonic() + self.timeout_s
@@ -218,7 +235,7 @@ class AgentSession:
         line, self._buffer = self._buffer.split(b"\n", 1)
         return line
 
-    def _death(self, operation: str) -> MeasurementError:
+    def _death(self, operation: str) -> EdgekitError:
         """The error for an agent that closed its pipe: it is dead, or as good as."""
         try:
             code = self.process.wait(timeout=5)
@@ -226,10 +243,15 @@ class AgentSession:
             self.close()
             code = self.process.returncode
         return MeasurementError(
-            f"{self.path}: the process that ran it in {self.runtime} {describe_exit(code)}, in {_DOING[operation]}.",
+            f"{self.path}: the process that ran it in {self.runtime} {self._ended(code)}, in {_DOING[operation]}.",
             hint="The runtime crashed, or the machine ran out of memory; the log has its last words.",
             log=keep_log(self.log),
         )
+
+    @staticmethod
+    def _ended(code: int) -> str:
+        """How the process ended, in words."""
+        return describe_exit(code)
 
 
 def _descriptor(pipe: Any) -> int:

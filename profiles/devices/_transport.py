@@ -69,6 +69,12 @@ class Transport(Protocol):
     def pull(self, remote: str, local: Path, advance: Advance | None = None) -> None:
         """Copy a file or a folder to here; a folder holds plain files and folders alone."""
 
+    def alive(self) -> bool:
+        """Whether the connection is there."""
+
+    def free_bytes(self, place: str) -> int | None:
+        """Room on the disk of a folder there; ``None`` where the device does not say."""
+
     def lost(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether a program of :meth:`start` that has ended did so because the connection was gone."""
 

@@ -17,9 +17,9 @@ from typing import Self
 
 from edgekit import registry
 from edgekit.device_plugins import ConnectOptions, DeviceKind, SetupOptions
-from edgekit.device_types import DeviceCheck, DeviceFacts, DeviceSetup, Discovered, Remark
+from edgekit.device_types import Cluster, DeviceCheck, DeviceFacts, DeviceSetup, Discovered, Remark
 from edgekit.errors import DeviceError, UsageError
-from profiles.agent import conditions
+from profiles.agent import clusters, conditions
 from profiles.devices import _agent_zip
 from profiles.devices._session import AgentSession
 
@@ -42,6 +42,7 @@ def facts() -> DeviceFacts:
         python=platform.python_version(),
         load_average=os.getloadavg()[0],
         emulated=conditions.is_emulated(cpu),
+        clusters=tuple(Cluster(tuple(one.pop("cpus")), **one) for one in clusters.read()),
         runtimes={name: version for name in registry.runtimes() if (version := _version(name))},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ TARGET = "tflite"
 PACKAGES = ("numpy", "ai_edge_litert")
 EXTRA = "tflite"
 DISTRIBUTION = "ai-edge-litert"
+ALTERNATIVE = "tflite-runtime"
+"""Its predecessor, the only one for 32-bit Arm and for old systems."""
 
 _DELEGATE = "DELEGATE"
 _DEFAULT_SIGNATURE = "serving_default"
@@ -27,14 +30,12 @@ _CONTAINERS = ("WHILE", "IF", "CASE", "CALL", "COMPOSITE")  # run other operator
 
 def start() -> None:
     """Import the interpreter."""
-    importlib.import_module("ai_edge_litert.interpreter")
+    _module()
 
 
 def load(path: str, threads: int) -> Model:
     """Load a file and plan its memory."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=path, num_threads=threads)
+    interpreter = _module().Interpreter(model_path=path, num_threads=threads)
     try:
         interpreter.allocate_tensors()
     except RuntimeError as error:
@@ -45,6 +46,15 @@ def load(path: str, threads: int) -> Model:
         ) from error
     signatures = interpreter.get_signature_list()
     return _Signature(interpreter, signatures) if signatures else _Plain(interpreter)
+
+
+def _module() -> Any:
+    try:
+        return importlib.import_module("ai_edge_litert.interpreter")
+    except ModuleNotFoundError as error:
+        if error.name != "ai_edge_litert" or importlib.util.find_spec("tflite_runtime") is None:
+            raise
+        return importlib.import_module("tflite_runtime.interpreter")
 
 
 def operators(model: Any, path: str, threads: int, feeds: Sequence[Mapping[str, Array]], runs: int) -> Profiled:

@@ -159,6 +159,17 @@ def _partial(final: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a file: all of it or nothing.
+
+    Raises:
+        OSError: It cannot be written there.
+    """
+    with _partial(path) as partial:
+        partial.write_text(text)
+        partial.replace(path)
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file, or of the names and contents of all files in a folder."""
     if not path.is_dir():

@@ -77,9 +77,8 @@ def named() -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{path}: the names of devices cannot be read: {error}.", hint="Mend the file, or remove it."
-        ) from error
+        message = f"{path}: the names of devices cannot be read: {error}."
+        raise UsageError(message, hint="Mend the file, or remove it.") from error
     devices = content.get("devices", {})
     if not isinstance(devices, dict) or not all(isinstance(one, str) for one in devices.values()):
         raise UsageError(f"{path}: [devices] is no table of addresses.", hint="Mend the file, or remove it.")
@@ -124,12 +123,10 @@ def discovered() -> list[Discovered]:
         UsageError: The file of names is damaged.
     """
     found = {one.address: one for kind in registry.devices().values() for one in kind.discover()}
-    names = [
-        replace(
-            found.get(address, Discovered(address, "named", "not tried", f"edgekit devices check {name}")), name=name
-        )
-        for name, address in named().items()
-    ]
+    names = []
+    for name, address in named().items():
+        unseen = Discovered(address, "named", "not tried", f"edgekit devices check {name}")
+        names.append(replace(found.get(address, unseen), name=name))
     taken = {one.address for one in names}
     return [*names, *(one for address, one in found.items() if address not in taken)]
 

@@ -173,12 +173,13 @@ def measure(
 
 
 def _sentinel(lane: _Lane) -> float | None:
-    """Nanoseconds that a fixed computation takes now, ``None`` when the agent failed: how fast the processor is."""
+    """Nanoseconds that a fixed computation takes now: how fast the processor is; ``None`` where there is none."""
     try:
-        return float(statistics.median(lane.session.sentinel()["sentinel_ns"]))
+        found = lane.session.sentinel()["sentinel_ns"]
     except EdgekitError as error:
         lane.timing.error = error
         return None
+    return float(statistics.median(found)) if found else None
 
 
 def orders(count: int, seed: int) -> Iterator[list[int]]:

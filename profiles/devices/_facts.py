@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from edgekit.device_types import Cluster, DeviceFacts
 from edgekit.errors import DeviceError
-from profiles.agent import clusters, conditions
+from profiles.agent import clusters
+from profiles.agent import conditions as agent_conditions
 from profiles.devices._shell import last_line, printable
 from profiles.devices._transport import Transport
 
@@ -26,7 +28,7 @@ f cpuinfo grep -E '^(processor|model name|Model|Hardware|CPU (implementer|part)|
   /proc/cpuinfo
 f memory grep MemTotal /proc/meminfo
 f load cat /proc/loadavg
-f cores nproc
+f cores env -u OMP_NUM_THREADS nproc
 f board cat /proc/device-tree/model
 f abi getprop ro.product.cpu.abi
 f android getprop ro.build.version.release
@@ -108,7 +110,7 @@ def facts(transport: Transport, name: str, raw: Raw | None = None) -> DeviceFact
     raw = raw or read(transport)
     cpuinfo = "\n".join(raw.lines.get("cpuinfo", []))
     kinds = clusters.of(cpuinfo, raw.numbers("capacity"), raw.numbers("khz"))
-    cpu = conditions.named(cpuinfo.splitlines()) or (kinds[-1]["part"] if kinds else "") or raw.one("machine")
+    cpu = agent_conditions.named(cpuinfo.splitlines()) or (kinds[-1]["part"] if kinds else "") or raw.one("machine")
     memory = re.search(r"\d+", raw.one("memory"))
     load = raw.one("load").split()
     found: dict[str, Any] = {
@@ -130,13 +132,42 @@ def facts(transport: Transport, name: str, raw: Raw | None = None) -> DeviceFact
         cores=_cores(raw),
         memory_bytes=int(memory[0]) * 1024 if memory else 0,
         load_average=float(load[0]) if load else 0.0,
-        emulated=conditions.is_emulated(cpu),
+        emulated=agent_conditions.is_emulated(cpu),
         address=transport.address,
         clusters=tuple(Cluster(tuple(one["cpus"]), *(one[key] for key in _CLUSTER)) for one in kinds if len(kinds) > 1),
         runtimes=runtimes,
         unavailable={key: "the device does not say" for key, value in found.items() if not value},
         **found,
     )
+
+
+def conditions(transport: Transport) -> dict[str, Any]:
+    """The state of a device now, as the agent would say it (:mod:`profiles.agent.conditions`).
+
+    Raises:
+        DeviceError: It does not answer.
+    """
+    raw = read(transport)
+    load = raw.one("load").split()
+    zones = (value.split(maxsplit=1) for value in raw.lines.get("temperature", []))
+    thermal = [line for line in raw.lines.get("thermal", []) if line.strip().startswith("Thermal Status: ")]
+    status = thermal[0].rpartition(" ")[2] if thermal else ""
+    found = {
+        "load_average": float(load[0]) if load else None,
+        "governor": dict(pair for value in raw.lines.get("governor", []) if len(pair := value.split()) == 2) or None,
+        "temperature_celsius": {
+            f"zone {number} {printable(' '.join(rest))}".strip(): int(degrees) / 1000
+            for number, (degrees, *rest) in enumerate(zones)
+            if degrees.lstrip("-").isdigit()
+        }
+        or None,
+        "throttled": agent_conditions.throttle_bits(raw.one("throttled")),
+        "thermal_status": int(status) if status.isdigit() else None,
+    }
+    missing = {name: "its shell does not say" for name, value in found.items() if value is None}
+    cpu = agent_conditions.named(raw.lines.get("cpuinfo", []))
+    emulated = agent_conditions.is_emulated(cpu)
+    return {"time_s": time.time(), "emulated": emulated, **found, "unavailable": missing}
 
 
 _CLUSTER = ("part", "max_khz", "capacity")

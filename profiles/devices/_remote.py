@@ -17,7 +17,7 @@ from typing import Any, Self
 from edgekit import registry
 from edgekit.device_plugins import ConnectOptions, Session, SetupOptions
 from edgekit.device_types import DeviceCheck, DeviceFacts, DeviceSetup
-from edgekit.errors import DeviceError, LinkLostError, UsageError
+from edgekit.errors import DeviceError, LinkLostError
 from profiles.devices import _agent_zip, _check, _facts, _native, _setup
 from profiles.devices._remote_session import RemoteSession
 from profiles.devices._silence import marked, new_mark, skip_to
@@ -73,14 +73,14 @@ class RemoteDevice:
     ) -> Session:
         """Send the file if it is not there, and start the agent; see :class:`edgekit.device_plugins.Device`."""
         if affinity is not None:
-            self._check_affinity(affinity)
+            _native.check_affinity(affinity, self.facts())
         runtime = registry.runtimes()[registry.targets()[target].runtime]
         python = self._python_for(runtime.NAME)
         if python is None:
             runner = _native.find_runner(self.options.runners, target, self.facts())
             if runner is None:
                 raise self._no_runtime(runtime.NAME, runtime.TITLE, target)
-            return _native.open_native(self, runner, path, target, threads, feeds, scratch, timeout_s, affinity)
+            return _native.open_native(self, runner, path, target, threads, feeds, timeout_s, affinity)
         job = {
             "model": self.store.file(path),
             "runtime": runtime.NAME,
@@ -220,15 +220,6 @@ class RemoteDevice:
             f"{self.name}: {title} is not installed there.",
             hint=f"edgekit devices setup {self.name} --runtime {name}   (edgekit devices check {self.name} shows more)",
         )
-
-    def _check_affinity(self, cpus: Sequence[int]) -> None:
-        cores = self.facts().cores
-        wrong = [cpu for cpu in cpus if not 0 <= cpu < cores]
-        if wrong:
-            raise UsageError(
-                f"--affinity: {self.name} has no CPU {', '.join(map(str, wrong))}; it has 0 to {cores - 1}.",
-                hint="Such as --affinity 0",
-            )
 
     @staticmethod
     def _agent(scratch: Path) -> Path:

@@ -279,9 +279,7 @@ def _send(local: Path, stream: IO[bytes], advance: Advance | None) -> None:
     """Write a file or a folder as an archive with one top member."""
     files = _files(local)
     counting: Any = _Counting(stream, sum(path.stat().st_size for path in files), advance)
-    with tarfile.open(
-        fileobj=counting, mode="w|", bufsize=BLOCK_BYTES, format=tarfile.GNU_FORMAT, copybufsize=BLOCK_BYTES
-    ) as archive:
+    with tarfile.open(fileobj=counting, mode="w|", bufsize=BLOCK_BYTES, format=tarfile.GNU_FORMAT) as archive:
         if not local.is_file():
             archive.addfile(_member(_CONTENT, folder=True))
             for path in sorted(local.rglob("*")):

@@ -12,8 +12,8 @@ from edgekit.types import Measurement
 def measure(data: MetricInput) -> Sequence[Measurement]:
     """Load and first run of one fresh process; percentiles of the turns."""
     found = [
-        Measurement("load_ns", data.raw["load"]["load_ns"], "ns", False, samples=1),
-        Measurement("first_run_ns", data.raw["first"]["first_ns"], "ns", False, samples=1),
+        _once("load_ns", data.raw["load"]["load_ns"]),
+        _once("first_run_ns", data.raw["first"]["first_ns"]),
     ]
     turns: Sequence[Mapping[str, Any]] = data.raw["turns"]
     return [*found, _median(turns), *(_tail(turns, share) for share in (0.90, 0.95, 0.99)), _preempted(turns)]
@@ -37,6 +37,8 @@ def _tail(turns: Sequence[Mapping[str, Any]], share: float) -> Measurement:
     from profiles import stats
 
     name = f"latency_p{share * 100:.0f}_ns"
+    if any(turn.get("typical") for turn in turns):
+        return Measurement(name, None, "ns", False, unavailable="the program that ran the file prints no single runs")
     samples = [value for turn in turns for value in turn["ns"]]
     needed = stats.samples_needed(share)
     if len(samples) < needed:
@@ -57,6 +59,12 @@ def _preempted(turns: Sequence[Mapping[str, Any]]) -> Measurement:
     if None in flags or not evidence:
         return Measurement(name, None, "ratio", None, unavailable="this kernel does not record it")
     return Measurement(name, sum(evidence) / len(evidence), "ratio", None, samples=len(evidence))
+
+
+def _once(name: str, value: int | None) -> Measurement:
+    if value is None:
+        return Measurement(name, None, "ns", False, unavailable="the program that ran the file does not say")
+    return Measurement(name, value, "ns", False, samples=1)
 
 
 METRIC = Metric("latency", "Latency", measure)

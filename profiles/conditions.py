@@ -13,11 +13,14 @@ from edgekit import feeds
 from edgekit.conditions import Conditions
 from edgekit.device_plugins import Session
 from edgekit.types import from_json
+from profiles.agent.conditions import SINCE_BOOT
 
 _PRESSURE_RATIO = 0.1
 _STEAL_RATIO = 0.02
 _SLOWER_RATIO = 0.9
 _WARMER_CELSIUS = 10.0
+_THERMAL = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
+"""What Android calls its thermal status, from 0 on."""
 
 
 def read(session: Session, sha256: Mapping[str, str] | None = None) -> Conditions:
@@ -44,7 +47,10 @@ def hash_of(folder: Path) -> str:
 
 
 def changes(before: Conditions, after: Conditions) -> list[str]:
-    """What happened between two readings that a reader of the figures must know, in words; empty when nothing did."""
+    """What happened between two readings that a reader of the figures must know, in words; empty when nothing did.
+
+    A processor that was throttled all the time is among it, though nothing changed.
+    """
     found = []
     elapsed_us = (after.time_s - before.time_s) * 1e6
     if before.cpu_pressure and after.cpu_pressure and elapsed_us > 0:
@@ -60,17 +66,31 @@ def changes(before: Conditions, after: Conditions) -> list[str]:
         earlier = (before.temperature_celsius or {}).get(sensor, degrees)
         if degrees - earlier >= _WARMER_CELSIUS:
             found.append(f"{sensor} went from {earlier:.0f} to {degrees:.0f} degrees Celsius")
-    known = before.throttled or {}
-    found += [
-        f"its firmware began to say: {name}"
-        for name, now in (after.throttled or {}).items()
-        if now > known.get(name, now)
-    ]
-    if (after.thermal_status or 0) > (before.thermal_status or 0):
-        found.append(f"its thermal status rose from {before.thermal_status or 0} to {after.thermal_status}")
+    found += _firmware(before.throttled or {}, after.throttled or {})
+    found += _thermal(before.thermal_status or 0, after.thermal_status or 0)
     if before.governor != after.governor:
         found.append("the frequency governor was changed")
     return found
+
+
+def _firmware(before: Mapping[str, bool], after: Mapping[str, bool]) -> list[str]:
+    """What a Raspberry Pi's firmware says of now, or of the time since: what was so before is no better for that."""
+    found = []
+    for name in (one for one in after if not one.endswith(SINCE_BOOT)):
+        since = name + SINCE_BOOT
+        if after[name]:
+            found.append(f"its firmware said {name}" + (" from the start" if before.get(name) else ""))
+        elif before.get(name):
+            found.append(f"its firmware said {name} in the beginning")
+        elif after.get(since) and not before.get(since, True):
+            found.append(f"its firmware said {name} for a while")
+    return found
+
+
+def _thermal(before: int, after: int) -> list[str]:
+    if after > before:
+        return [f"its thermal status rose from {before} ({_THERMAL[before]}) to {after} ({_THERMAL[after]})"]
+    return [f"its thermal status was {before} ({_THERMAL[before]}) from the start"] if before else []
 
 
 def _slower(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from profiles.agent import clusters, programs
+from profiles.agent.programs import UnavailableError
 
 SENTINEL_REPEATS = 5
 _SENTINEL_SIZE = 176
@@ -23,15 +25,26 @@ _PROC = Path("/proc")
 _CPU = Path("/sys/devices/system/cpu")
 _HWMON = Path("/sys/class/hwmon")
 _THERMAL = Path("/sys/class/thermal")
-
 _SUPPLIES = Path("/sys/class/power_supply")
-_PROGRAM_S = 2.0
+
 _THROTTLE = ("undervoltage", "frequency capped", "throttled", "soft temperature limit")
+SINCE_BOOT = " since boot"
+"""How names of what the firmware said since the start end."""
+
 
 _MODEL_KEYS = ("model name", "Model", "Hardware", "cpu model", "uarch", "cpu")
 """Lines of /proc/cpuinfo that name the processor, on the architectures that have one each."""
 
-_EMULATED = ("ARMv8 Processor rev 0 (v8l)", "QEMU TCG", "QEMU Virtual CPU")
+_GENERIC = re.compile(r"ARMv\d+ Processor rev \d+ \(v\d+\w*\)")
+"""What Linux calls any Arm processor towards 32-bit programs, and qemu always: the core's own number says more."""
+
+_NO_VENDOR = ("0x0", "0x00")
+"""Arm reserves this implementer for software."""
+
+_UNKNOWN_VENDOR = "unknown vendor (implementer 0x00)"
+
+_EMULATED = ("ARMv8 Processor rev 0 (v8l)", _UNKNOWN_VENDOR, "VirtualApple")
+"""Beside names with qemu in them: qemu-user's for arm64, an Arm machine of no vendor, and Rosetta's for Linux."""
 
 
 def read() -> dict[str, Any]:
@@ -44,10 +57,10 @@ def read() -> dict[str, Any]:
         "cpu_ticks": (_ticks, "there is no /proc/stat"),
         "governor": (_governors, "no cpufreq: the kernel does not manage the frequency, as in most virtual machines"),
         "frequency_khz": (_frequencies, "no cpufreq: the kernel does not know the frequency"),
-        "temperature_celsius": (_temperatures, "there is no sensor in /sys/class/thermal or /sys/class/hwmon"),
+        "temperature_celsius": (_temperatures, "no sensor in /sys/class/thermal or /sys/class/hwmon can be read"),
         "affinity": (_affinity, "this system does not bind processes to CPUs"),
-        "throttled": (_throttled, "no vcgencmd: only a Raspberry Pi says that"),
-        "thermal_status": (_thermal_status, "no dumpsys: only Android says that"),
+        "throttled": (_throttled, "only the firmware of a Raspberry Pi says that"),
+        "thermal_status": (_thermal_status, "only Android says that, from version 10 on"),
         "battery_ratio": (_battery, "there is no battery"),
     }
     for name, (reader, reason) in readers.items():
@@ -55,6 +68,8 @@ def read() -> dict[str, Any]:
             found[name] = reader()
         except OSError as error:
             found[name], reason = None, f"{reason} ({error.strerror or error})"
+        except (UnavailableError, ValueError) as error:
+            found[name], reason = None, f"{reason} ({error})"
         if not found[name] and found[name] != 0:
             found[name], missing[name] = None, reason
     found["unavailable"] = missing
@@ -72,16 +87,23 @@ def cpu() -> str:
 
 def named(lines: Iterable[str]) -> str:
     """The processor's name in lines of /proc/cpuinfo; empty where they do not say."""
+    lines = list(lines)
     found: dict[str, str] = {}
     for line in lines:
         key, _, value = line.partition(":")
         found.setdefault(key.strip(), value.strip())
-    return next((found[key] for key in _MODEL_KEYS if found.get(key)), "")
+    implementer = found.get("CPU implementer", "")
+    if implementer in _NO_VENDOR:
+        return found.get("model name") or _UNKNOWN_VENDOR
+    names = [found[key] for key in _MODEL_KEYS if found.get(key)]
+    if implementer and names and _GENERIC.fullmatch(names[0]):
+        names = [*names[1:], ", ".join(dict.fromkeys(clusters.parts("\n".join(lines)).values()))]
+    return names[0] if names else ""
 
 
 def is_emulated(name: str) -> bool:
     """Whether a processor of this name is software, whose times mean nothing."""
-    return any(known in name for known in _EMULATED)
+    return "qemu" in name.lower() or any(known in name for known in _EMULATED)
 
 
 def throttle_bits(text: str) -> dict[str, bool] | None:
@@ -97,39 +119,47 @@ def throttle_bits(text: str) -> dict[str, bool] | None:
     if bits < 0:
         return None
     now = {name: bool(bits >> place & 1) for place, name in enumerate(_THROTTLE)}
-    return {**now, **{f"{name} since boot": bool(bits >> 16 + place & 1) for place, name in enumerate(_THROTTLE)}}
+    return {**now, **{name + SINCE_BOOT: bool(bits >> 16 + place & 1) for place, name in enumerate(_THROTTLE)}}
 
 
 def _throttled() -> dict[str, bool] | None:
-    return throttle_bits(_said("vcgencmd", "get_throttled"))
+    """What the firmware says; where it cannot be asked, the undervoltage alarm that the kernel has from it."""
+    try:
+        bits = throttle_bits(programs.said("vcgencmd", "get_throttled"))
+        if bits is None:
+            raise UnavailableError("vcgencmd printed something else")
+    except UnavailableError:
+        alarm = _undervoltage()
+        if alarm is None:
+            raise
+        return {_THROTTLE[0]: alarm}
+    return bits
 
 
-def _thermal_status() -> int | None:
+def _undervoltage() -> bool | None:
+    """Of the kernel's raspberrypi-hwmon driver, which asks the firmware every two seconds."""
+    for place in sorted(_HWMON.glob("hwmon*/in0_lcrit_alarm")):
+        if _text(place.parent / "name") == "rpi_volt":
+            return _text(place) == "1"
+    return None
+
+
+def _thermal_status() -> int:
     """From 0 (none) to 6 (shutdown), of Android 10 and newer."""
-    for line in _said("dumpsys", "thermalservice").splitlines():
+    for line in programs.said("dumpsys", "thermalservice").splitlines():
         words, _, value = line.strip().partition(": ")
         if words == "Thermal Status" and value.isdigit():
             return int(value)
-    return None
+    raise UnavailableError("dumpsys does not say it")
 
 
 def _battery() -> float | None:
+    """Of the machine's own battery: those of a mouse or a headset have the scope of a device."""
     for place in sorted(_SUPPLIES.glob("*/capacity")):
-        return int(place.read_text()) / 100
+        kind, scope, value = (_text(place.parent / name) for name in ("type", "scope", "capacity"))
+        if kind == "Battery" and scope != "Device" and value:
+            return int(value) / 100
     return None
-
-
-def _said(program: str, *words: str) -> str:
-    """What a program of the system prints; nothing where it is not there, or does not answer."""
-    if shutil.which(program) is None:
-        return ""
-    try:
-        found = subprocess.run(  # noqa: S603 - its name is fixed
-            [program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PROGRAM_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""  # the reason that is given says what it takes
-    return found.stdout
 
 
 def _pressure() -> dict[str, float]:
@@ -174,7 +204,13 @@ def _temperatures() -> dict[str, float]:
         value = _text(sensor)
         if value:
             found[f"{_text(sensor.parent / 'name')} {sensor.name[: -len('_input')]}"] = int(value) / 1000
-    return found
+    return found or _firmware_temperature()
+
+
+def _firmware_temperature() -> dict[str, float]:
+    """Of a Raspberry Pi whose kernel has no thermal zone."""
+    found = re.match(r"temp=(-?\d+(?:\.\d+)?)", programs.said("vcgencmd", "measure_temp"))
+    return {"vcgencmd": float(found[1])} if found else {}
 
 
 def _text(file: Path) -> str:

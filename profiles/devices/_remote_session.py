@@ -51,7 +51,7 @@ class RemoteSession(AgentSession):
         timeout_s: float,
     ) -> None:
         process, self.folder = device.start_agent(job, log)
-        super().__init__(process, path, runtime, feeds, log, timeout_s)
+        super().__init__(process, path, f"{runtime} on {device.name}", feeds, log, timeout_s)
         self.device, self.job = device, job
         self._first: Path | None = None
         self._losses = 0
@@ -78,7 +78,7 @@ class RemoteSession(AgentSession):
         while True:
             try:
                 return super().outputs(feeds, into, on_progress)
-            except LinkLostError as error:  # on their way here
+            except LinkLostError as error:
                 shutil.rmtree(into, ignore_errors=True)
                 self._come_back(error, "outputs")
 
@@ -100,6 +100,8 @@ class RemoteSession(AgentSession):
             try:
                 return super()._request(operation, on_progress, **arguments)
             except LinkLostError as error:
+                if operation == "outputs":
+                    raise  # they go into a folder that is gone, too
                 self._come_back(error, operation)
 
     def _come_back(self, error: LinkLostError, operation: str) -> None:
@@ -141,9 +143,7 @@ class RemoteSession(AgentSession):
                 f"{self.path}: the connection to {self.device.name} was lost, and did not come back.",
                 hint="Check its power and network, and type the same command again: what was sent is kept there.",
             )
-        error = super()._death(operation)
-        error.message = f"{error.message} That was on {self.device.name}."
-        return error
+        return super()._death(operation)
 
     def _wait(self) -> None:
         """Until the program that connects has ended, or is known to hang."""

@@ -117,7 +117,7 @@ class ShellTransport(ABC):
         """Copy a file or a folder to the device."""
         place, partial = shlex.quote(remote), shlex.quote(f"{remote}.{secrets.token_hex(4)}.partial")
         script = (
-            f"rm -rf {partial}; mkdir -p {partial} && tar -xf - -C {partial} && rm -rf {place} && "
+            f"rm -rf {partial}; mkdir -p {partial} && (cd {partial} && tar -xf -) && rm -rf {place} && "
             f"mv {partial}/{_CONTENT} {place} && rmdir {partial}; c=$?; [ $c = 0 ] || rm -rf {partial}; exit $c"
         )
         mark = new_mark()
@@ -140,16 +140,15 @@ class ShellTransport(ABC):
             raise self._not_sent(local, remote, stderr)
 
     def pull(self, remote: str, local: Path, advance: Advance | None = None) -> None:
-        """Copy a file or a folder from the device."""
-        folder, _, name = remote.rpartition("/")
+        """Copy a folder from the device."""
         mark = new_mark()
-        script = f"cd {shlex.quote(folder or '/')} && exec tar -cf - {shlex.quote('./' + name)}"
+        script = f"cd {shlex.quote(remote)} && exec tar -cf - ."
         process = self._popen(marked(script, mark), subprocess.PIPE)
         try:
             assert process.stdin is not None and process.stdout is not None  # noqa: S101 - asked for
             process.stdin.close()
             found = skip_to(process, mark, _FIRST_S)
-            error = _receive(process.stdout, local, name, advance) if found else None
+            error = _receive(process.stdout, local, advance) if found else None
             process.stdout.read()
             stderr = process.stderr.read().decode(errors="replace") if process.stderr else ""
             process.wait()
@@ -303,21 +302,22 @@ def _member(name: str, status: os.stat_result | None = None, *, folder: bool = F
     return member
 
 
-def _receive(stream: IO[bytes], local: Path, name: str, advance: Advance | None) -> str:
-    """Unpack an archive with one top member to ``local``; what is wrong with it, or empty."""
+def _receive(stream: IO[bytes], local: Path, advance: Advance | None) -> str:
+    """Unpack an archive of plain files and folders into ``local``; what is wrong with it, or empty."""
     counting: Any = _Counting(stream, 0, advance)
     try:
         with tarfile.open(fileobj=counting, mode="r|", bufsize=BLOCK_BYTES) as archive:
             for member in archive:
                 parts = [part for part in member.name.split("/") if part not in ("", ".")]
-                if not parts or parts[0] != name or ".." in parts or not (member.isreg() or member.isdir()):
+                if member.name.startswith("/") or ".." in parts or not (member.isreg() or member.isdir()):
                     return f"its archive holds something else: {printable(member.name)}"
-                place = local.joinpath(*parts[1:])
+                place = local.joinpath(*parts)
                 if member.isdir():
                     place.mkdir(parents=True, exist_ok=True)
                     continue
                 content = archive.extractfile(member)
                 assert content is not None  # noqa: S101 - a regular file
+                place.parent.mkdir(parents=True, exist_ok=True)
                 with place.open("wb") as written:
                     _copy(content.read, written.write)
     except tarfile.TarError as error:

@@ -67,7 +67,7 @@ class Transport(Protocol):
         """Copy a file or a folder; it is there under its name only when it is complete."""
 
     def pull(self, remote: str, local: Path, advance: Advance | None = None) -> None:
-        """Copy a file or a folder to here; a folder holds plain files and folders alone."""
+        """Copy a folder to here; it holds plain files and folders alone."""
 
     def alive(self) -> bool:
         """Whether the connection is there."""

@@ -71,6 +71,7 @@ def sustained(subjects: Sequence[Subject], duration_s: float, progress: Progress
             one.raw["sustained"] = collect(
                 one.session, duration_s, lambda done: progress.advance(label, round(done * 10), round(duration_s * 10))
             )
+            one.notes += registry.function("profiles.metrics.sustained:notes")(one.raw["sustained"])
         except MeasurementError as error:  # all other figures of the file are there already
             one.raw["sustained"] = {"unavailable": error.message}
         finally:

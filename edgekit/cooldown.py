@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -15,7 +16,6 @@ from edgekit.progress import Progress
 MOST_S = 600.0
 """A device that has not cooled down by then will not."""
 
-_LABEL = "cool down"
 _ASK_EVERY_S = 2.0
 _TEMPERATURE = re.compile(r"(\d+(?:\.\d+)?) ?°?C", re.ASCII | re.IGNORECASE)
 
@@ -68,26 +68,29 @@ def wait(
         What a reader should know, a sentence each.
     """
     wanted = parse(typed)
-    begun = time.monotonic()
-    progress.start(_LABEL)
+    until = f"to {wanted.celsius:g} °C" if wanted.celsius is not None else f"for {wanted.seconds:g} s"
+    label = f"cool down {until}"
+    begun, hottest = time.monotonic(), ""
+    progress.start(label)
     try:
         while (waited := time.monotonic() - begun) < wanted.seconds:
-            progress.advance(_LABEL, round(waited), round(wanted.seconds))
+            progress.advance(label, round(waited * 10), math.ceil(wanted.seconds * 10))
             if wanted.celsius is not None:
-                hottest = _hottest(conditions())
-                if hottest is None:
-                    return [f"--cooldown {typed}: there is no temperature sensor, so nothing was waited for."]
-                if hottest <= wanted.celsius:
-                    return [f"Timing began at {hottest:.0f} degrees Celsius, after waiting {waited:.0f} s."]
+                found = conditions()
+                if found is None:
+                    return []
+                if not found.temperature_celsius:
+                    return [f"--cooldown {wanted.celsius:g}C: no temperature can be read, so nothing was waited for."]
+                sensor, degrees = max(found.temperature_celsius.items(), key=lambda item: item[1])
+                hottest = f"{sensor} at {degrees:.0f} degrees Celsius"
+                if degrees <= wanted.celsius:
+                    return [f"Timing began after waiting {waited:.0f} s, with {hottest}."]
             sleep(min(_ASK_EVERY_S, wanted.seconds - waited))
     finally:
-        progress.end(_LABEL)
+        progress.end(label)
     if wanted.celsius is None:
-        return [f"Timing began after waiting {wanted.seconds:.0f} s."]
+        return [f"Timing began after waiting {wanted.seconds:g} s."]
     return [
-        f"It was still hotter than {wanted.celsius:g} degrees Celsius after {MOST_S:.0f} s; timing began all the same."
+        f"It had not cooled down to {wanted.celsius:g} degrees Celsius after {MOST_S:.0f} s; timing began all the same, "
+        f"with {hottest}."
     ]
-
-
-def _hottest(found: Conditions | None) -> float | None:
-    return max(found.temperature_celsius.values()) if found is not None and found.temperature_celsius else None

@@ -89,8 +89,12 @@ def _firmware(before: Mapping[str, bool], after: Mapping[str, bool]) -> list[str
 
 def _thermal(before: int, after: int) -> list[str]:
     if after > before:
-        return [f"its thermal status rose from {before} ({_THERMAL[before]}) to {after} ({_THERMAL[after]})"]
-    return [f"its thermal status was {before} ({_THERMAL[before]}) from the start"] if before else []
+        return [f"its thermal status rose from {_status(before)} to {_status(after)}"]
+    return [f"its thermal status was {_status(before)} from the start"] if before else []
+
+
+def _status(number: int) -> str:
+    return f"{number} ({_THERMAL[number]})" if number < len(_THERMAL) else str(number)
 
 
 def _slower(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:

@@ -17,7 +17,13 @@ WINDOW_S = 30.0
 """What "first" and "last" mean, where the whole is four times as long."""
 
 _TURN_NS = 500_000_000
-_MOST_RUNS = 2000
+_TURNS_IN_A_WINDOW = 10
+_LEAST_TURNS_IN_A_WINDOW = 8
+"""Where turns are made longer because asking for one takes long; fewer would leave no interval."""
+
+_MOST_RUNS = 20_000
+_MOST_OVERHEAD = 0.05
+
 _CONDITIONS_EVERY_S = 5.0
 _KEPT_RUNS = 64
 """Of each turn, evenly: half an hour of a fast model would have millions."""
@@ -32,31 +38,43 @@ def run(session: Session, duration_s: float, on_progress: Callable[[float], None
         on_progress: Told the seconds that are done.
 
     Returns:
-        ``duration_s``, ``window_s`` and ``turns``: for each ``time_s`` (its middle), ``ns`` (some of its runs, evenly),
-        ``runs`` (how many there were), ``temperature_celsius`` (the hottest sensor) and ``frequency_khz``
-        (the highest), which are those of the latest reading, or ``None``.
+        ``duration_s``, ``window_s``, ``busy_ratio`` (share of the time that went into runs) and ``turns``: for each
+        ``time_s`` (its middle), ``ns`` (some of its runs, evenly), ``runs`` (how many there were),
+        ``temperature_celsius`` (the hottest sensor) and ``frequency_khz`` (the highest of the CPUs that it may use),
+        which are those of the latest reading, or ``None``.
+
+    Raises:
+        MeasurementError: The runtime failed meanwhile.
     """
+    window_s = min(WINDOW_S, duration_s / 4)
+    turn_ns = min(_TURN_NS, window_s * 1e9 / _TURNS_IN_A_WINDOW)
+    longest_ns = window_s * 1e9 / _LEAST_TURNS_IN_A_WINDOW
     turns: list[dict[str, Any]] = []
-    count, begun, read_at = 1, time.monotonic(), -math.inf
     state: Mapping[str, Any] = {}
+    count, read_at, after, busy_ns, request_ns = 1, -math.inf, 0.0, 0.0, math.inf
+    begun = time.monotonic()
     while (before := time.monotonic() - begun) < duration_s:
         if before - read_at >= _CONDITIONS_EVERY_S:
-            state, read_at = session.conditions(), before
+            state, read_at = _state(session.conditions()), before
+        asked = time.monotonic() - begun
         ns = session.time(0, count)["ns"]
         after = time.monotonic() - begun
-        turns.append(
-            {
-                "time_s": (before + after) / 2,
-                "ns": ns[:: max(1, len(ns) // _KEPT_RUNS)],
-                "runs": len(ns),
-                "temperature_celsius": _most(state.get("temperature_celsius")),
-                "frequency_khz": _most(state.get("frequency_khz")),
-            }
-        )
+        runs_ns = statistics.fmean(ns) * count  # native programs give one figure for all runs
+        busy_ns += runs_ns
+        kept = ns[:: max(1, len(ns) // _KEPT_RUNS)]
+        turns.append({"time_s": (asked + after) / 2, "ns": kept, "runs": count, **state})
         on_progress(min(after, duration_s))
-        count = max(1, min(_MOST_RUNS, int(_TURN_NS / max(statistics.median(ns), 1))))
-    return {"duration_s": duration_s, "window_s": min(WINDOW_S, duration_s / 4), "turns": turns}
+        wall_ns = (after - asked) * 1e9
+        request_ns = max(0.0, min(request_ns, wall_ns - runs_ns))
+        one_ns = max(wall_ns - request_ns, runs_ns, 1.0) / count  # timing a run takes as long as a very short run does
+        aim_ns = min(max(turn_ns, request_ns / _MOST_OVERHEAD), longest_ns)
+        count = max(1, min(_MOST_RUNS, int(aim_ns / one_ns)))
+    busy = min(1.0, busy_ns / (after * 1e9))
+    return {"duration_s": duration_s, "window_s": window_s, "busy_ratio": busy, "turns": turns}
 
 
-def _most(values: Mapping[str, Any] | None) -> Any:
-    return max(values.values()) if values else None
+def _state(found: Mapping[str, Any]) -> dict[str, Any]:
+    degrees = (found.get("temperature_celsius") or {}).values()
+    used = found.get("affinity")
+    khz = [value for cpu, value in (found.get("frequency_khz") or {}).items() if used is None or int(cpu) in used]
+    return {"temperature_celsius": max(degrees, default=None), "frequency_khz": max(khz, default=None)}

@@ -31,7 +31,6 @@ _THROTTLE = ("undervoltage", "frequency capped", "throttled", "soft temperature 
 SINCE_BOOT = " since boot"
 """How names of what the firmware said since the start end."""
 
-
 _MODEL_KEYS = ("model name", "Model", "Hardware", "cpu model", "uarch", "cpu")
 """Lines of /proc/cpuinfo that name the processor, on the architectures that have one each."""
 

@@ -16,8 +16,12 @@ from edgekit.feeds import Feeds
 from edgekit.types import from_json, to_json
 from profiles import conditions
 from profiles.agent import conditions as reading
+from profiles.agent import programs
 
-OPTIONAL = ("load_average", "cpu_pressure", "cpu_ticks", "governor", "frequency_khz", "temperature_celsius", "affinity")
+OPTIONAL = (
+    "load_average", "cpu_pressure", "cpu_ticks", "governor", "frequency_khz", "temperature_celsius", "affinity",
+    "throttled", "thermal_status", "battery_ratio",
+)  # fmt: skip
 
 
 def test_a_session_gives_them(open_session: OpenSession) -> None:
@@ -51,14 +55,39 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "thermal/thermal_zone0/temp": "48686\n",
         "hwmon/hwmon1/name": "coretemp\n",
         "hwmon/hwmon1/temp2_input": "51000\n",
+        "supplies/hidpp_battery_0/type": "Battery\n",
+        "supplies/hidpp_battery_0/scope": "Device\n",
+        "supplies/hidpp_battery_0/capacity": "5\n",
+        "supplies/BAT0/type": "Battery\n",
+        "supplies/BAT0/capacity": "87\n",
+        "supplies/AC/type": "Mains\n",
     }
     for name, text in files.items():
         place = tmp_path / "machine" / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
-    for name, folder in (("_PROC", "proc"), ("_CPU", "cpu"), ("_HWMON", "hwmon"), ("_THERMAL", "thermal")):
-        monkeypatch.setattr(reading, name, tmp_path / "machine" / folder)
+    for name in ("proc", "cpu", "hwmon", "thermal", "supplies"):
+        monkeypatch.setattr(reading, f"_{name.upper()}", tmp_path / "machine" / name)
+    monkeypatch.setenv("PATH", str(tmp_path / "machine/bin"))
+    monkeypatch.setattr(programs, "_hung", set())
+    (tmp_path / "machine/bin").mkdir()
+    program(tmp_path / "machine", "vcgencmd", *VCGENCMD)
+    program(tmp_path / "machine", "dumpsys", 'echo "IsStatusOverride: false"', 'echo "Thermal Status: 2"')
     return tmp_path / "machine"
+
+
+VCGENCMD = (
+    'test "$1" = get_throttled && echo "throttled=0x50005"',
+    """test "$1" = measure_temp && echo "temp=48.3'C\"""",
+    "true",
+)
+
+
+def program(machine: Path, name: str, *lines: str) -> None:
+    """One that is found on PATH, which holds nothing else."""
+    place = machine / "bin" / name
+    place.write_text("\n".join(("#!/bin/sh", *lines)) + "\n")
+    place.chmod(0o755)
 
 
 def test_a_machine_that_has_everything(machine: Path) -> None:
@@ -68,6 +97,13 @@ def test_a_machine_that_has_everything(machine: Path) -> None:
     assert found.governor == {"0": "ondemand", "10": "performance"}
     assert found.frequency_khz == {"0": 600_000, "10": 1_800_000}
     assert found.temperature_celsius == {"thermal_zone0 cpu-thermal": 48.686, "coretemp temp2": 51.0}
+    assert found.throttled == {
+        "undervoltage": True, "frequency capped": False, "throttled": True, "soft temperature limit": False,
+        "undervoltage since boot": True, "frequency capped since boot": False,
+        "throttled since boot": True, "soft temperature limit since boot": False,
+    }  # fmt: skip
+    assert found.thermal_status == 2
+    assert found.battery_ratio == 0.87  # not the mouse's
     assert found.unavailable == {}
     assert reading.cpu() == "Raspberry Pi 4 Model B Rev 1.4"
 
@@ -77,17 +113,132 @@ def test_what_a_machine_does_not_have_is_named(machine: Path) -> None:
         (machine / name).unlink()
     (machine / "thermal/thermal_zone0/temp").unlink()
     (machine / "hwmon/hwmon1/temp2_input").unlink()
+    (machine / "supplies/BAT0/capacity").unlink()
+    (machine / "bin/vcgencmd").unlink()
+    (machine / "bin/dumpsys").unlink()
     found = from_json(Conditions, reading.read())
     assert (found.cpu_pressure, found.frequency_khz, found.temperature_celsius) == (None, None, None)
-    assert set(found.unavailable) == {"cpu_pressure", "frequency_khz", "temperature_celsius"}
+    assert (found.throttled, found.thermal_status, found.battery_ratio) == (None, None, None)
+    assert set(found.unavailable) == {
+        "cpu_pressure", "frequency_khz", "temperature_celsius", "throttled", "thermal_status", "battery_ratio"
+    }  # fmt: skip
     assert "No such file" in found.unavailable["cpu_pressure"]
+    assert "there is no vcgencmd" in found.unavailable["throttled"]
+    assert "there is no dumpsys" in found.unavailable["thermal_status"]
     assert found.governor is not None
 
 
-def test_emulated_processors_are_known(machine: Path) -> None:
-    assert not reading.read()["emulated"]
-    (machine / "proc/cpuinfo").write_text("processor\t: 0\nmodel name\t: ARMv8 Processor rev 0 (v8l)\n")
-    assert reading.read()["emulated"]
+def test_a_temperature_that_the_firmware_alone_knows(machine: Path) -> None:
+    (machine / "thermal/thermal_zone0/temp").unlink()
+    (machine / "hwmon/hwmon1/temp2_input").unlink()
+    assert reading.read()["temperature_celsius"] == {"vcgencmd": 48.3}
+
+
+@pytest.mark.parametrize(("alarm", "expected"), [("1", True), ("0", False)])
+def test_undervoltage_that_the_kernel_knows(machine: Path, alarm: str, expected: bool) -> None:
+    program(machine, "vcgencmd", 'echo "Can\'t open device file: /dev/vcio" >&2', "exit 255")
+    assert "vcgencmd failed: Can't open device file: /dev/vcio" in reading.read()["unavailable"]["throttled"]
+    (machine / "hwmon/hwmon1/in0_lcrit_alarm").write_text("1\n")
+    assert reading.read()["throttled"] is None  # another chip's
+    (machine / "hwmon/hwmon1/name").write_text("rpi_volt\n")
+    (machine / "hwmon/hwmon1/in0_lcrit_alarm").write_text(f"{alarm}\n")
+    assert reading.read()["throttled"] == {"undervoltage": expected}
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["printf 'no\\033[31mway' >&2", "exit 3"], "vcgencmd failed: no[31mway"),
+        (["exit 3"], "vcgencmd failed"),
+        (["echo throttled=what"], "vcgencmd printed something else"),
+        (["echo throttled=-0x1"], "vcgencmd printed something else"),
+        (["printf '\\377\\376'"], "vcgencmd printed something else"),
+        ([], "vcgencmd printed something else"),
+    ],
+)
+def test_a_program_that_does_not_say(machine: Path, lines: list[str], reason: str) -> None:
+    program(machine, "vcgencmd", *lines)
+    found = reading.read()
+    assert found["throttled"] is None
+    assert found["unavailable"]["throttled"] == f"only the firmware of a Raspberry Pi says that ({reason})"
+
+
+def test_a_program_that_cannot_be_started(machine: Path) -> None:
+    (machine / "bin/vcgencmd").write_text("#!/no/such/shell\n")
+    assert "vcgencmd does not start (No such file" in reading.read()["unavailable"]["throttled"]
+
+
+def test_a_program_that_hangs_is_asked_once(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "LIMIT_S", 0.2)
+    program(machine, "dumpsys", f"echo asked >> '{machine}/asked'", "while true; do :; done")
+    for _ in range(2):
+        assert "dumpsys did not answer within 0.2 s" in reading.read()["unavailable"]["thermal_status"]
+    assert (machine / "asked").read_text() == "asked\n"
+
+
+def test_an_android_that_does_not_say_its_thermal_status(machine: Path) -> None:
+    program(machine, "dumpsys", 'echo "Can\'t find service: thermalservice"')
+    found = reading.read()
+    assert found["thermal_status"] is None
+    assert "dumpsys does not say it" in found["unavailable"]["thermal_status"]
+    program(machine, "dumpsys", 'echo "Thermal Status: 0"')
+    found = reading.read()
+    assert found["thermal_status"] == 0
+    assert "thermal_status" not in found["unavailable"]
+
+
+def test_files_that_hold_something_else(machine: Path) -> None:
+    for name in ("supplies/BAT0/capacity", "thermal/thermal_zone0/temp", "cpu/cpu0/cpufreq/scaling_cur_freq"):
+        (machine / name).write_text("soon\n")
+    found = reading.read()
+    for name in ("battery_ratio", "temperature_celsius", "frequency_khz"):
+        assert found[name] is None
+        assert "soon" in found["unavailable"][name]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_each_bit_of_the_firmware(place: int) -> None:
+    names = list(reading.throttle_bits("throttled=0x0") or ())
+    for shift in (0, 16):
+        found = reading.throttle_bits(f"throttled={1 << place + shift:#x}\n")
+        assert found is not None
+        assert [name for name in names if found[name]] == [names[place + shift // 4]]
+
+
+@pytest.mark.parametrize("text", ["", "0x5", "throttled=", "throttled=yes", "error=2 error_msg='x'"])
+def test_what_is_no_word_of_the_firmware(text: str) -> None:
+    assert reading.throttle_bits(text) is None
+
+
+ARM_CORE = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd05\n"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "emulated"),
+    [
+        ("processor\t: 0\nmodel name\t: ARMv8 Processor rev 0 (v8l)\n", True),
+        ("processor\t: 0\nmodel name\t: ARMv8 Processor rev 0 (v8l)\nCPU implementer\t: 0x00\n", True),
+        ("processor\t: 0\nBogoMIPS\t: 125.00\nCPU implementer\t: 0x00\nCPU part\t: 0x051\n", True),
+        ("processor\t: 0\nmodel name\t: QEMU TCG CPU version 2.5+\n", True),
+        ("processor\t: 0\nhart\t: 0\nuarch\t: qemu\n", True),
+        ("processor\t: 0\nvendor_id\t: VirtualApple\nmodel name\t: VirtualApple @ 2.50GHz\n", True),
+        (ARM_CORE, False),
+        (ARM_CORE + "model name\t: ARMv8 Processor rev 0 (v8l)\n", False),  # of a real board, to a 32-bit program
+        ("processor\t: 0\nCPU implementer\t: ?\nModel\t: a board\n", False),
+        ("processor\t: 0\nmodel name\t: Common KVM processor\n", False),
+        ("", False),
+    ],
+)
+def test_emulated_processors_are_known(machine: Path, cpuinfo: str, emulated: bool) -> None:
+    (machine / "proc/cpuinfo").write_text(cpuinfo)
+    assert reading.read()["emulated"] == emulated
+
+
+def test_a_core_is_called_by_its_number() -> None:
+    lines = (ARM_CORE + "model name\t: ARMv8 Processor rev 0 (v8l)\n").splitlines()
+    assert reading.named(lines) == "Cortex-A55"
+    assert reading.named([*lines, "Model\t: ROCK 5B"]) == "ROCK 5B"
+    assert reading.named(["model name\t: ARMv7 Processor rev 3 (v7l)"]) == "ARMv7 Processor rev 3 (v7l)"
 
 
 def test_what_changed_meanwhile() -> None:
@@ -115,6 +266,51 @@ def test_what_changed_meanwhile() -> None:
         "cpu went from 48 to 81 degrees Celsius",
     ]
     assert conditions.changes(Conditions(time_s=1.0), Conditions(time_s=2.0)) == []
+
+
+QUIET = dict.fromkeys(("undervoltage", "throttled", "undervoltage since boot", "throttled since boot"), False)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({}, {}, []),
+        ({"throttled": True, "throttled since boot": True}, {}, ["its firmware said throttled in the beginning"]),
+        ({"undervoltage since boot": True}, {"undervoltage since boot": True}, []),
+        ({}, {"throttled": True, "throttled since boot": True}, ["its firmware said throttled"]),
+        (
+            {"undervoltage": True},
+            {"undervoltage": True, "throttled": True},
+            ["its firmware said undervoltage from the start", "its firmware said throttled"],
+        ),
+        ({}, {"undervoltage since boot": True}, ["its firmware said undervoltage for a while"]),
+    ],
+)
+def test_what_the_firmware_said_meanwhile(before: dict[str, bool], after: dict[str, bool], expected: list[str]) -> None:
+    first, last = (Conditions(time_s=time, throttled=QUIET | bits) for time, bits in ((1.0, before), (2.0, after)))
+    assert conditions.changes(first, last) == expected
+
+
+def test_firmware_that_was_asked_once_alone() -> None:
+    said = Conditions(time_s=1.0, throttled=QUIET | {"undervoltage since boot": True})
+    assert conditions.changes(Conditions(time_s=0.0), said) == []
+    assert conditions.changes(said, Conditions(time_s=2.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (None, None, []),
+        (0, 0, []),
+        (2, 0, ["its thermal status was 2 (moderate) from the start"]),
+        (0, 3, ["its thermal status rose from 0 (none) to 3 (severe)"]),
+        (1, 1, ["its thermal status was 1 (light) from the start"]),
+        (None, 99, ["its thermal status rose from 0 (none) to 99"]),
+    ],
+)
+def test_thermal_status(before: int | None, after: int | None, expected: list[str]) -> None:
+    first, last = Conditions(time_s=1.0, thermal_status=before), Conditions(time_s=2.0, thermal_status=after)
+    assert conditions.changes(first, last) == expected
 
 
 def test_inputs_are_known_by_their_values(tmp_path: Path) -> None:

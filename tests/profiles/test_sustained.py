@@ -1,143 +1,221 @@
 from __future__ import annotations
 
+import json
+import statistics
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from tiny_models import OpenSession
 
-from edgekit import affinity, cooldown
-from edgekit.conditions import Conditions
-from edgekit.device_types import Cluster
-from edgekit.durations import seconds
-from edgekit.errors import UsageError
+from edgekit.device_plugins import Session
+from edgekit.errors import MeasurementError
 from edgekit.plugins import MetricInput
-from edgekit.progress import Silent
-from edgekit.types import DeviceFacts
+from edgekit.types import Measurement, Sustained, from_json, to_json
 from profiles import sustained
-from profiles.agent import conditions
-from profiles.conditions import changes
 from profiles.metrics import sustained as metric
 
-FACTS = DeviceFacts("pi", "Linux", "aarch64", "x", 6, 1, "3.11", 0.0)
+NAMES = ("sustained_first_p50_ns", "sustained_last_p50_ns", "sustained_ratio")
 
 
-def test_a_file_runs_on_without_pause(open_session: OpenSession, images: Path) -> None:
-    session = open_session("tiny.tflite")
-    session.first(images)
-    told: list[float] = []
-    raw = sustained.run(session, 2.0, told.append)
-    assert told[-1] == 2.0
-    found = {one.metric: one for one in metric.measure(MetricInput(images, {}, {"sustained": raw}))}
-    assert found["sustained_ratio"].value == pytest.approx(
-        found["sustained_last_p50_ns"].value / found["sustained_first_p50_ns"].value  # type: ignore[operator]
-    )
-    record = metric.record(raw)
-    assert record is not None
-    assert record.window_s == 0.5
-    assert len(record.moments) == len(raw["turns"]) > 2
-    assert sum(one.runs for one in record.moments) > 100
+class Fake:
+    """A device whose time passes in runs, in requests and in readings of its state alone.
+
+    Args:
+        run_ns: How long a run takes, by the seconds that have passed.
+        request_ns: What a request takes beside the runs.
+        typical: Whether one figure stands for all runs, as with native programs.
+    """
+
+    def __init__(self, run_ns: Callable[[float], float], request_ns: float = 0, typical: bool = False) -> None:
+        self.run_ns, self.request_ns, self.typical = run_ns, request_ns, typical
+        self.now_ns = 5e9
+        self.counts: list[int] = []
+        self.read_at: list[float] = []
+        self.state: dict[str, Any] = {}
+
+    def monotonic(self) -> float:
+        return self.now_ns / 1e9
+
+    def time(self, discard: int, count: int) -> Mapping[str, Any]:
+        assert discard == 0
+        self.counts.append(count)
+        self.now_ns += self.request_ns
+        ns = []
+        for _ in range(count):
+            ns.append(self.run_ns(self.now_ns / 1e9 - 5))
+            self.now_ns += ns[-1]
+        return {"ns": [statistics.median(ns)] if self.typical else ns}
+
+    def conditions(self) -> Mapping[str, Any]:
+        self.read_at.append(self.now_ns / 1e9 - 5)
+        return self.state
 
 
-def test_what_becomes_slow_is_seen() -> None:
-    turns = [
-        {
-            "time_s": float(second),
-            "ns": [1000 + 10 * second] * 20,
-            "runs": 20,
-            "temperature_celsius": None,
-            "frequency_khz": None,
-        }
-        for second in range(120)
-    ]
-    raw = {"duration_s": 120.0, "window_s": 30.0, "turns": turns}
-    found = {one.metric: one for one in metric.measure(MetricInput(Path(), {}, {"sustained": raw}))}
-    assert found["sustained_first_p50_ns"].value == 1150
-    assert found["sustained_last_p50_ns"].value == 2045
-    low, high = found["sustained_ratio"].low, found["sustained_ratio"].high
-    assert low is not None
-    assert high is not None
-    assert low < 2045 / 1150 < high
+RunFake = Callable[..., dict[str, Any]]
 
 
-def test_a_run_that_failed_has_a_reason() -> None:
-    found = metric.measure(MetricInput(Path(), {}, {"sustained": {"unavailable": "it died"}}))
-    assert {one.unavailable for one in found} == {"it died"}
-    assert metric.record({"unavailable": "it died"}) is None
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> RunFake:
+    """Lets a fake run; its result is as it arrives here: without what JSON does not have."""
+
+    def start(fake: Fake, duration_s: float, progress: Callable[[float], None] = lambda done: None) -> dict[str, Any]:
+        monkeypatch.setattr(sustained, "time", fake)
+        raw: dict[str, Any] = json.loads(json.dumps(sustained.run(cast(Session, fake), duration_s, progress)))
+        return raw
+
+    return start
 
 
-@pytest.mark.parametrize(("typed", "value"), [("90s", 90), ("10m", 600), ("1.5h", 5400), (" 2 m", 120)])
-def test_durations(typed: str, value: float) -> None:
-    assert seconds(typed) == value
+def measured(raw: Mapping[str, Any] | None) -> dict[str, Measurement]:
+    found = metric.measure(MetricInput(Path(__file__), {}, {} if raw is None else {"sustained": raw}))
+    return {one.metric: one for one in found}
 
 
-@pytest.mark.parametrize("typed", ["", "10", "0s", "-1s", "1d", "m", "1e9s", "ten"])
-def test_no_durations(typed: str) -> None:
-    with pytest.raises(UsageError, match="no duration"):
-        seconds(typed)
-
-
-def test_cpus_by_kind() -> None:
-    facts = DeviceFacts(**{**FACTS.__dict__, "clusters": (Cluster((0, 1, 2, 3)), Cluster((4, 5)))})
-    assert affinity.resolve("big", facts) == (4, 5)
-    assert affinity.resolve("little", facts) == (0, 1, 2, 3)
-    assert affinity.resolve("3, 1", facts) == (1, 3)
-    assert affinity.resolve("all", facts) == affinity.resolve("", facts) == ()
-    with pytest.raises(UsageError, match="all of one kind"):
-        affinity.resolve("big", FACTS)
-    with pytest.raises(UsageError, match="names no CPUs"):
-        affinity.resolve("fast", FACTS)
-
-
-def test_cooling_down_waits_for_a_temperature() -> None:
-    readings = iter([70.0, 60.0, 54.0])
-    waited: list[float] = []
-    notes = cooldown.wait(
-        "55C", lambda: Conditions(0.0, temperature_celsius={"cpu": next(readings)}), Silent(), waited.append
-    )
-    assert "54 degrees" in notes[0]
-    assert len(waited) == 2
-
-
-def test_cooling_down_without_a_sensor_is_said() -> None:
-    assert "no temperature sensor" in cooldown.wait("55C", lambda: Conditions(0.0), Silent(), lambda _: None)[0]
-
-
-def test_cooling_down_by_time() -> None:
-    assert cooldown.parse("2m").seconds == 120
-    assert cooldown.wait("0.01s", lambda: None, Silent())[0].startswith("Timing began after waiting")
-    with pytest.raises(UsageError, match="no duration and no temperature"):
-        cooldown.parse("cold")
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("throttled=0x0", []),
-        ("throttled=0x50005", ["undervoltage", "throttled", "undervoltage since boot", "throttled since boot"]),
-        ("throttled=0x80008", ["soft temperature limit", "soft temperature limit since boot"]),
-    ],
-)
-def test_throttle_bits_of_a_raspberry_pi(text: str, names: list[str]) -> None:
-    found = conditions.throttle_bits(text)
+def recorded(raw: Mapping[str, Any]) -> Sustained:
+    found = metric.record(raw)
     assert found is not None
-    assert [name for name, holds in found.items() if holds] == names
+    return found
 
 
-def test_other_text_has_no_throttle_bits() -> None:
-    assert conditions.throttle_bits("VCHI initialization failed") is None
+def test_a_device_that_slows_down(run: RunFake) -> None:
+    """1 ms a run for five minutes, 1.5 ms afterwards."""
+    fake = Fake(lambda at: 1e6 if at < 300 else 1.5e6)
+    raw = run(fake, 600.0)
+    found = measured(raw)
+    assert tuple(found) == NAMES
+    assert (raw["duration_s"], raw["window_s"]) == (600.0, 30.0)
+    first, last, ratio = (found[name] for name in NAMES)
+    assert (first.value, first.low, first.high, first.unit) == (1e6, 1e6, 1e6, "ns")
+    assert (last.value, last.low, last.high) == (1.5e6, 1.5e6, 1.5e6)
+    assert first.samples == pytest.approx(30_000, rel=0.02)
+    assert last.samples == pytest.approx(20_000, rel=0.04)
+    assert (ratio.value, ratio.low, ratio.high, ratio.unit) == (1.5, 1.5, 1.5, "ratio")
+    record = recorded(raw)
+    assert [one.p50_ns for one in record.moments if one.time_s < 299] == [1e6] * sum(
+        one.time_s < 299 for one in record.moments
+    )
+    assert record.moments[-1].p50_ns == 1.5e6
+    assert sum(one.runs for one in record.moments) == sum(fake.counts)
+    assert raw["busy_ratio"] == pytest.approx(1.0)
+    assert metric.notes(raw) == []
+    assert from_json(Sustained, json.loads(json.dumps(to_json(record)))) == record
 
 
-def test_programs_of_the_system_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, text in (("vcgencmd", "throttled=0x4"), ("dumpsys", "IsStatusOverride: false\nThermal Status: 3\n")):
-        (tmp_path / name).write_text(f"#!/bin/sh\ncat <<END\n{text}\nEND\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    found = conditions.read()
-    assert found["throttled"]["throttled"]
-    assert found["thermal_status"] == 3
+def test_runs_of_a_fast_model_are_not_all_kept(run: RunFake) -> None:
+    raw = run(Fake(lambda at: 1e5), 60.0)
+    assert max(turn["runs"] for turn in raw["turns"]) == 5000  # half a second of them
+    assert max(len(turn["ns"]) for turn in raw["turns"]) < 130
+    assert sum(turn["runs"] for turn in raw["turns"]) == pytest.approx(600_000, rel=0.01)
 
 
-def test_what_began_meanwhile_is_said() -> None:
-    before = Conditions(0.0, throttled={"throttled": False}, thermal_status=0)
-    after = Conditions(1.0, throttled={"throttled": True}, thermal_status=2)
-    assert changes(before, after) == ["its firmware began to say: throttled", "its thermal status rose from 0 to 2"]
+def test_the_state_is_read_now_and_then_between_turns(run: RunFake) -> None:
+    fake = Fake(lambda at: 1e6)
+    fake.state = {
+        "temperature_celsius": {"gpu": 41.0, "cpu": 63.5},
+        "frequency_khz": {"0": 600_000, "1": 700_000, "7": 2_800_000},
+        "affinity": [0, 1],
+    }
+    raw = run(fake, 60.0)
+    assert 10 <= len(fake.read_at) <= 13
+    assert min(after - before for before, after in zip(fake.read_at, fake.read_at[1:], strict=False)) >= 5
+    for moment in recorded(raw).moments:
+        assert (moment.temperature_celsius, moment.frequency_khz) == (63.5, 700_000)  # of the CPUs that it may use
+
+
+def test_a_device_that_says_nothing_of_its_state(run: RunFake) -> None:
+    fake = Fake(lambda at: 1e6)
+    fake.state = {"temperature_celsius": None, "frequency_khz": None, "affinity": None}
+    assert {(one.temperature_celsius, one.frequency_khz) for one in recorded(run(fake, 4.0)).moments} == {(None, None)}
+    fake.state = {"frequency_khz": {"0": 600_000, "1": 700_000}}
+    assert {one.frequency_khz for one in recorded(run(fake, 4.0)).moments} == {700_000}
+
+
+def test_a_short_run_has_turns_enough_for_an_interval(run: RunFake) -> None:
+    raw = run(Fake(lambda at: 1e6), 4.0)
+    assert raw["window_s"] == 1.0
+    found = measured(raw)
+    assert all(found[name].low is not None for name in NAMES)
+
+
+def test_runs_that_are_longer_than_a_turn(run: RunFake) -> None:
+    fake = Fake(lambda at: 3e9)
+    found = measured(run(fake, 60.0))
+    assert set(fake.counts) == {1}
+    assert (found["sustained_first_p50_ns"].value, found["sustained_first_p50_ns"].samples) == (3e9, 5)
+    assert found["sustained_ratio"].value == 1.0
+    assert found["sustained_ratio"].low is None  # five turns are too few for one
+    assert found["sustained_ratio"].spread == ""
+
+
+def test_runs_that_are_longer_than_a_window(run: RunFake) -> None:
+    found = measured(run(Fake(lambda at: 8e9), 10.0))
+    assert [one.value for one in found.values()] == [None, None, None]
+    assert {one.unavailable for one in found.values()} == {
+        "no run lies within 2.5 s of the start and of the end: let it run for longer"
+    }
+
+
+def test_turns_are_longer_where_asking_for_one_takes_long(run: RunFake) -> None:
+    """A fifth of a second, as when a native program is started over a slow connection."""
+    raw = run(Fake(lambda at: 1e6, request_ns=2e8), 120.0)
+    assert raw["busy_ratio"] == pytest.approx(0.94, abs=0.01)
+    assert metric.notes(raw) == []
+    assert max(turn["runs"] for turn in raw["turns"]) == pytest.approx(3750, abs=2)
+    assert measured(raw)["sustained_ratio"].low is not None
+
+
+def test_a_device_that_could_not_be_kept_busy_is_told_of(run: RunFake) -> None:
+    raw = run(Fake(lambda at: 1e6, request_ns=2e9), 120.0)
+    assert raw["busy_ratio"] == pytest.approx(3.75 / 5.75, abs=0.02)
+    (note,) = metric.notes(raw)
+    assert f"{raw['busy_ratio']:.0%} of the time" in note
+
+
+def test_programs_that_give_one_figure_for_all_runs(run: RunFake) -> None:
+    fake = Fake(lambda at: 1e6, typical=True)
+    raw = run(fake, 60.0)
+    assert sum(turn["runs"] for turn in raw["turns"]) == sum(fake.counts)
+    assert raw["busy_ratio"] == pytest.approx(1.0)
+    assert measured(raw)["sustained_ratio"].value == 1.0
+
+
+def test_progress_is_told_in_seconds(run: RunFake) -> None:
+    told: list[float] = []
+    run(Fake(lambda at: 1e6), 10.0, told.append)
+    assert told == sorted(told)
+    assert told[-1] == 10.0
+    assert len(told) > 20
+
+
+def test_nothing_is_said_where_it_was_not_asked_for() -> None:
+    assert measured(None) == {}
+
+
+def test_a_run_that_failed() -> None:
+    raw = {"unavailable": "it died"}
+    assert {name: one.unavailable for name, one in measured(raw).items()} == dict.fromkeys(NAMES, "it died")
+    assert metric.record(raw) is None
+
+
+@pytest.mark.parametrize("model", ["tiny.onnx", "tiny.tflite"])
+def test_a_real_file(model: str, open_session: OpenSession, images: Path) -> None:
+    with open_session(model) as session:
+        session.first(images)
+        raw = sustained.run(session, 1.5, lambda done: None)
+    found = measured(raw)
+    for name in NAMES:
+        assert (found[name].value or 0) > 0, found[name].unavailable
+        assert found[name].low is not None
+    record = recorded(raw)
+    assert record.moments[-1].time_s > 1.0
+    assert all(before.time_s < after.time_s for before, after in zip(record.moments, record.moments[1:], strict=False))
+    assert 0 < raw["busy_ratio"] <= 1
+
+
+def test_a_process_that_dies_meanwhile(open_session: OpenSession, images: Path) -> None:
+    session = open_session("tiny.onnx")
+    session.first(images)
+    with pytest.raises(MeasurementError):
+        sustained.run(session, 30.0, lambda done: session.process.kill())

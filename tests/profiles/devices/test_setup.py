@@ -81,9 +81,9 @@ def test_a_wheel_for_another_machine_is_named(tmp_path: Path) -> None:
 
 
 def test_kinds_of_cpus_the_fastest_last() -> None:
+    parts = {cpu: "0xd05" if cpu < 4 else "0xd41" for cpu in range(6)}
     cpuinfo = "".join(
-        f"processor\t: {cpu}\nCPU implementer\t: 0x41\nCPU part\t: {'0xd05' if cpu < 4 else '0xd41'}\n"
-        for cpu in range(6)
+        f"processor\t: {cpu}\nCPU implementer\t: 0x41\nCPU part\t: {part}\n" for cpu, part in parts.items()
     )
     found = clusters.of(cpuinfo, {cpu: 250 if cpu < 4 else 1024 for cpu in range(6)}, {0: 1_800_000})
     assert [one["part"] for one in found][-1] == "Cortex-A78"

@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGES = ("openssh-server", "libwrap0")
+PROGRAM = "EDGEKIT_SSHD"
+"""Environment variable with an sshd that is not installed: one of a package that was unpacked anywhere will do."""
+
 HOST = "native"
 """What :attr:`Server.config` calls it."""
 
@@ -78,7 +81,11 @@ def find(given: Path | None = None) -> Path:
     Raises:
         NoSshdError: There is none.
     """
-    found = given or shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    found = (
+        given
+        or os.environ.get(PROGRAM)
+        or shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    )
     if found is None or not Path(found).is_file():
         raise NoSshdError("no sshd on this machine (Debian: apt install openssh-server)")
     return Path(found).absolute()
@@ -137,19 +144,21 @@ def serve(program: Path, folder: Path) -> Iterator[Server]:
         _wait(process, port, log)
         yield Server(folder / "config", folder / "files")
     finally:
-        process.terminate()
+        process.kill()
         process.wait()
 
 
 def _with_user(command: list[str], folder: Path) -> list[str]:
-    """The command where sshd finds what it insists on as root; unchanged for others."""
+    """The command where sshd finds what it insists on as root; it ends when this process does, however that ends."""
+    together = ["setpriv", "--pdeathsig", "KILL"]
     if os.geteuid() != 0:
-        return command
+        return [*together, *command]
     lines = [line for line in Path("/etc/passwd").read_text().splitlines() if not line.startswith(("root:", "sshd:"))]
     users = ["root:*:0:0:root:/root:/bin/sh", "sshd:*:64999:65534::/run/sshd:/usr/sbin/nologin", *lines]
     passwd = folder / "passwd"
     passwd.write_text("\n".join(users) + "\n")
-    return ["unshare", "--mount", "sh", "-ec", _AS_ROOT, "sh", str(passwd), *command]
+    private = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return [*together, *private, "sh", "-ec", _AS_ROOT, "sh", str(passwd), *command]
 
 
 def _free_port() -> int:

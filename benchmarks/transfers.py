@@ -3,7 +3,8 @@
     python benchmarks/transfers.py [--size 100] [--rounds 15] [--sshd PROGRAM | --download | --lab] [--json FILE]
 
 The server is an sshd of this machine on loopback: the one that is installed, another, or Debian's package, fetched and
-unpacked for this run (``--download``). ``--lab``, inside the emulated machine's ``fakepi.sh``, takes that one instead.
+unpacked for this run (``--download``). ``--lab``, inside the emulated machine's ``fakepi.sh``, takes that one instead,
+and judges nothing: there, starting a program costs more than what is measured.
 Each round sends one file of random bytes in every way, in a new order, so that what else the machine does meets all.
 
 Two ways of ``scp`` are shown. Bare, it connects first; edgekit's connection is there already. So the one that is judged
@@ -233,9 +234,10 @@ def main() -> int:
             return 2
     if options.json:
         options.json.write_text(json.dumps(found, indent=2))
-    missed = [name for name, share in shares.items() if share < LIMIT]
+    missed = [name for name, share in shares.items() if share < LIMIT and not options.lab]
+    limit = "emulated, so not judged" if options.lab else f"limit {LIMIT:.0%}"
     for name, share in shares.items():
-        print(f"{name}: {share:.0%} of the speed of {JUDGE}, limit {LIMIT:.0%}{': missed' if name in missed else ''}")
+        print(f"{name}: {share:.0%} of the speed of {JUDGE}, {limit}{': missed' if name in missed else ''}")
     return int(bool(missed))
 
 

@@ -91,6 +91,6 @@ def wait(
     if wanted.celsius is None:
         return [f"Timing began after waiting {wanted.seconds:g} s."]
     return [
-        f"It had not cooled down to {wanted.celsius:g} degrees Celsius after {MOST_S:.0f} s; timing began all the same, "
-        f"with {hottest}."
+        f"It had not cooled down to {wanted.celsius:g} degrees Celsius after {MOST_S:.0f} s; timing began all the "
+        f"same, with {hottest}."
     ]

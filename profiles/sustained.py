@@ -38,8 +38,8 @@ def run(session: Session, duration_s: float, on_progress: Callable[[float], None
         on_progress: Told the seconds that are done.
 
     Returns:
-        ``duration_s``, ``window_s``, ``busy_ratio`` (share of the time that went into runs) and ``turns``: for each
-        ``time_s`` (its middle), ``ns`` (some of its runs, evenly), ``runs`` (how many there were),
+        ``duration_s``, ``window_s``, ``busy_ratio`` (share of the time in which runs were made and timed) and
+        ``turns``: for each ``time_s`` (its middle), ``ns`` (some of its runs, evenly), ``runs`` (how many there were),
         ``temperature_celsius`` (the hottest sensor) and ``frequency_khz`` (the highest of the CPUs that it may use),
         which are those of the latest reading, or ``None``.
 
@@ -51,7 +51,7 @@ def run(session: Session, duration_s: float, on_progress: Callable[[float], None
     longest_ns = window_s * 1e9 / _LEAST_TURNS_IN_A_WINDOW
     turns: list[dict[str, Any]] = []
     state: Mapping[str, Any] = {}
-    count, read_at, after, busy_ns, request_ns = 1, -math.inf, 0.0, 0.0, math.inf
+    count, read_at, after, within_ns, request_ns = 1, -math.inf, 0.0, 0.0, math.inf
     begun = time.monotonic()
     while (before := time.monotonic() - begun) < duration_s:
         if before - read_at >= _CONDITIONS_EVERY_S:
@@ -60,16 +60,16 @@ def run(session: Session, duration_s: float, on_progress: Callable[[float], None
         ns = session.time(0, count)["ns"]
         after = time.monotonic() - begun
         runs_ns = statistics.fmean(ns) * count  # native programs give one figure for all runs
-        busy_ns += runs_ns
         kept = ns[:: max(1, len(ns) // _KEPT_RUNS)]
         turns.append({"time_s": (asked + after) / 2, "ns": kept, "runs": count, **state})
         on_progress(min(after, duration_s))
         wall_ns = (after - asked) * 1e9
+        within_ns += wall_ns
         request_ns = max(0.0, min(request_ns, wall_ns - runs_ns))
         one_ns = max(wall_ns - request_ns, runs_ns, 1.0) / count  # timing a run takes as long as a very short run does
         aim_ns = min(max(turn_ns, request_ns / _MOST_OVERHEAD), longest_ns)
         count = max(1, min(_MOST_RUNS, int(aim_ns / one_ns)))
-    busy = min(1.0, busy_ns / (after * 1e9))
+    busy = (within_ns - request_ns * len(turns)) / (after * 1e9)
     return {"duration_s": duration_s, "window_s": window_s, "busy_ratio": busy, "turns": turns}
 
 

@@ -29,11 +29,11 @@ Host pi-emulated
   HostName 127.0.0.1
   Port 2222
   User root
-  IdentityFile $FAKEPI_KEY
+  IdentityFile ${LAB_KEY:-$FAKEPI_KEY}
   UserKnownHostsFile ${LAB_KNOWN_HOSTS:-$FAKEPI_KNOWN_HOSTS}
   IdentitiesOnly yes
 END
-export EDGEKIT_SSH="ssh -F $HOME/.ssh/lab.conf" EDGEKIT_ADB="$FAKEPI_ADB_BIN"
+export LAB_PI="$0" EDGEKIT_SSH="ssh -F $HOME/.ssh/lab.conf" EDGEKIT_ADB="$FAKEPI_ADB_BIN"
 exec "$@"
 """
 
@@ -59,13 +59,20 @@ class Lab:
         self, command: Sequence[str | Path], *, timeout_s: float = 900, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command beside the machine, which is up meanwhile; ``ssh://pi-emulated`` leads there."""
-        words = [str(SCRIPTS / "fakepi.sh"), str(self.place), "sh", "-c", _INSIDE, "sh", *map(str, command)]
-        found = subprocess.run(
-            words, env=self.environment(environment), capture_output=True, text=True, timeout=timeout_s, check=False
-        )
+        words = [str(SCRIPTS / "fakepi.sh"), str(self.place), "sh", "-c", _INSIDE, str(self.pi), *map(str, command)]
+        with (self.place / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # what one does to the machine is no business of another's
+            found = self._run(words, environment, timeout_s)
         if found.returncode == NOT_UP:
             pytest.skip(f"the emulated machine did not come up: {found.stderr.strip()[-300:]}")
         return found
+
+    def _run(
+        self, words: Sequence[str], environment: Mapping[str, str], timeout_s: float
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words, env=self.environment(environment), capture_output=True, text=True, timeout=timeout_s, check=False
+        )
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """Of commands: nothing of the user's is touched."""

@@ -93,7 +93,7 @@ class RemoteDevice:
         log = scratch / f"job-agent-{next(_numbers)}.log"
         return RemoteSession(self, job, path, runtime.TITLE, feeds, log, timeout_s)
 
-    def start_agent(self, job: Mapping[str, Any], log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    def start_agent(self, job: Mapping[str, Any], log: Path) -> tuple[subprocess.Popen[bytes], str, bytes]:
         """Start an agent and its keeper.
 
         Args:
@@ -101,16 +101,17 @@ class RemoteDevice:
             log: On this machine, for what the agent says.
 
         Returns:
-            What connects to it, and the folder of its own on the device.
+            What connects to it, the folder of its own on the device, and the mark that comes before its answers.
         """
         folder = f"{self.hold()}/{secrets.token_hex(4)}"
         command = " ".join(shlex.quote(word) for word in (job["python"], job["agent"], "--keep", "job.json"))
         place = shlex.quote(folder)
+        mark = new_mark()
         script = (
             f"mkdir -p {place} && cd {place} && printf %s {shlex.quote(json.dumps(job))} > job.json && "
-            f"exec {command} {SILENCE_S:g}"
+            f"{marked(f'exec {command} {SILENCE_S:g}', mark)}"
         )
-        return self.transport.start(script, log), folder
+        return self.transport.start(script, log), folder, mark
 
     def hold(self) -> str:
         """The folder of this command's own; made when it is first asked for, by a program that waits to remove it."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EdgekitError, LinkLostError
 from profiles.devices._session import AgentSession
+from profiles.devices._silence import skip_to
 
 if TYPE_CHECKING:
     from profiles.devices._remote import RemoteDevice
@@ -50,7 +51,7 @@ class RemoteSession(AgentSession):
         log: Path,
         timeout_s: float,
     ) -> None:
-        process, self.folder = device.start_agent(job, log)
+        process, self.folder, self._mark = device.start_agent(job, log)
         super().__init__(process, path, f"{runtime} on {device.name}", feeds, log, timeout_s)
         self.device, self.job = device, job
         self._first: Path | None = None
@@ -62,7 +63,7 @@ class RemoteSession(AgentSession):
         """Wait for the runtime's import."""
         while self._started is None:
             try:
-                self._started = self._answer("start")
+                self._started = self._begun()
             except LinkLostError as error:
                 self._come_back(error, "start")
         return self._started
@@ -125,16 +126,22 @@ class RemoteSession(AgentSession):
     def _restart(self, operation: str) -> None:
         super().close()
         self._buffer = b""
-        self.process, self.folder = self.device.start_agent(self.job, self.log)
+        self.process, self.folder, self._mark = self.device.start_agent(self.job, self.log)
         if operation == "start":
             return
-        self._answer("start")
+        self._begun()
         if operation == "load" or self._loaded is None:
             return
         super()._request("load")
         if self._first is not None and operation != "first":
             super()._request("first", feeds=self._sent(self._first))
             super()._request("time", discard=_WARM_RUNS, count=1)
+
+    def _begun(self) -> Mapping[str, Any]:
+        """The agent's first answer, without what start-up files of the user's shell print before."""
+        if not skip_to(self.process, self._mark, self.timeout_s):
+            raise self._death("start")
+        return self._answer("start")
 
     def _death(self, operation: str) -> EdgekitError:
         self._wait()

@@ -64,6 +64,7 @@ class AgentSession:
         self.timeout_s = timeout_s
         self.outputs_notes: tuple[str, ...] = ()
         self.link_notes: tuple[str, ...] = ()
+        self._stopped_in = ""
         self._writing = threading.Lock()
         self._buffer = b""
         self._started: Mapping[str, Any] | None = None
@@ -173,6 +174,12 @@ class AgentSession:
     def _request(
         self, operation: str, on_progress: Callable[[int], None] | None = None, **arguments: Any
     ) -> Mapping[str, Any]:
+        if self._stopped_in:
+            raise MeasurementError(
+                f"{self.path}: no {_DOING[operation]}: {self.runtime} was stopped before, after the time limit of "
+                f"{self.timeout_s:g} s in {self._stopped_in}.",
+                hint="Give it more with --timeout SECONDS.",
+            )
         line = json.dumps({"op": operation, **arguments}).encode() + b"\n"
         try:
             self._write(line)
@@ -199,7 +206,7 @@ class AgentSession:
         deadline = time.monotonic() + self.timeout_s
         line = self._line(operation, deadline)
         while operation == "start" and not line.startswith(b"{"):
-            line = self._line(operation, deadline)  # that was the shell, or Python's own start-up, talking
+            line = self._line(operation, deadline)  # that was Python's own start-up, talking
         answer: Mapping[str, Any] = json.loads(line)
         while "progress" in answer:
             if on_progress is not None:
@@ -222,6 +229,7 @@ class AgentSession:
         while b"\n" not in self._buffer:
             if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 self.close()
+                self._stopped_in = _DOING[operation]
                 raise MeasurementError(
                     f"{self.path}: {self.runtime} was stopped after the time limit of {self.timeout_s:g} s, "
                     f"in {_DOING[operation]}.",

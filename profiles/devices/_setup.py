@@ -132,10 +132,11 @@ def setup(
     sent = 0
     if not reused:
         sent = _install(transport, name, place, wheels, platform, scratch, progress)
-    working = _prove(transport, name, python, agent, wanted, progress)
-    if not working:
+    try:
+        working = _prove(transport, name, python, agent, wanted, progress)
+    except DeviceError:
         transport.run(f"rm -rf {shlex.quote(place)}", timeout_s=120)
-        raise DeviceError(f"{name}: none of {', '.join(wanted)} works there.")
+        raise
     _keep_only(transport, place)
     return DeviceSetup(
         name, transport.address, place, working, tuple(sorted(files)), sent, reused=reused, notes=tuple(notes)
@@ -228,6 +229,8 @@ def _prove(
                 hint="Is it for this processor and system? Name other wheels with --wheels FOLDER",
             )
         working[runtime] = here.runtimes[runtime]
+    if not working:
+        raise DeviceError(f"{name}: none of {', '.join(wanted)} can be found there after the installation.")
     return working
 
 

@@ -167,8 +167,22 @@ class SshTransport(ShellTransport):
     def _target(self, script: str) -> list[str]:
         port = ["-p", self.port] if self.port else []
         user = ["-l", self.user] if self.user else []
-        # The user's own shell there may be any; that it knows single quotes is all that is asked of it.
-        return [*port, *user, "--", self.host, f"exec sh -c {shlex.quote(script)}"]
+        return [*port, *user, "--", self.host, for_any_shell(script)]
+
+
+def for_any_shell(script: str) -> str:
+    """What makes a user's shell, be it fish or csh, run a script in ``sh``.
+
+    All know single quotes, not all alike: in them, csh replaces ``!`` and takes no end of line, and fish reads two
+    backslashes, or one before a quote, as one letter. A script with such letters goes as what ``printf %b`` reads.
+    """
+    if not _UNLIKE.search(script):
+        return f"exec sh -c {shlex.quote(script)}"
+    plain = re.sub(r"[\\'!\n]", lambda found: f"\\0{ord(found[0]):03o}", script)
+    return f"""exec sh -c 'eval "$(printf %b "$1")"' sh '{plain}'"""
+
+
+_UNLIKE = re.compile(r"[!\n]|\\(?=[\\']|\Z)")
 
 
 def _end(master: _Master) -> None:

@@ -53,9 +53,7 @@ def notes(raw: Mapping[str, Any]) -> list[str]:
     busy = raw.get("busy_ratio", 1.0)
     if busy >= _LEAST_BUSY:
         return []
-    return [
-        f"without pause it ran in {busy:.0%} of the time; asking for turns and timing runs one by one took the rest"
-    ]
+    return [f"the sustained run was no run without pause: in {1 - busy:.0%} of the time the device waited to be asked"]
 
 
 def record(raw: Mapping[str, Any]) -> Sustained | None:

@@ -17,6 +17,7 @@ from edgekit.types import from_json, to_json
 from profiles import conditions
 from profiles.agent import conditions as reading
 from profiles.agent import programs
+from profiles.devices._session import AgentSession
 
 OPTIONAL = (
     "load_average", "cpu_pressure", "cpu_ticks", "governor", "frequency_khz", "temperature_celsius", "affinity",
@@ -339,6 +340,7 @@ def test_an_agent_stays_on_its_cpus(tmp_path: Path) -> None:
     cpu = max(os.sched_getaffinity(0))
     open_session = registry.host().open_session
     with open_session(MODELS / "tiny.onnx", "onnx", 2, None, tmp_path, 60.0, affinity=[cpu]) as session:
+        assert isinstance(session, AgentSession)
         session.load()
         assert session.conditions()["affinity"] == [cpu]
         threads = [int(task.name) for task in Path(f"/proc/{session.process.pid}/task").iterdir()]

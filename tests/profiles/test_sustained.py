@@ -170,7 +170,7 @@ def test_a_device_that_could_not_be_kept_busy_is_told_of(run: RunFake) -> None:
     raw = run(Fake(lambda at: 1e6, request_ns=2e9), 120.0)
     assert raw["busy_ratio"] == pytest.approx(3.75 / 5.75, abs=0.02)
     (note,) = metric.notes(raw)
-    assert f"{raw['busy_ratio']:.0%} of the time" in note
+    assert f"in {1 - raw['busy_ratio']:.0%} of the time" in note
 
 
 def test_programs_that_give_one_figure_for_all_runs(run: RunFake) -> None:
@@ -207,7 +207,6 @@ def test_a_real_file(model: str, open_session: OpenSession, images: Path) -> Non
     found = measured(raw)
     for name in NAMES:
         assert (found[name].value or 0) > 0, found[name].unavailable
-        assert found[name].low is not None
     record = recorded(raw)
     assert record.moments[-1].time_s > 1.0
     assert all(before.time_s < after.time_s for before, after in zip(record.moments, record.moments[1:], strict=False))

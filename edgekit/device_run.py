@@ -216,7 +216,8 @@ class DeviceRun:
 
     def _cool_down(self) -> None:
         if self.measuring.cooldown:
-            self.notes += cooldown.wait(self.measuring.cooldown, self._conditions, self.progress)
+            said = cooldown.wait(self.measuring.cooldown, self._conditions, self.progress)
+            self.notes += [note for note in said if note not in self.notes]
 
     def _asides(self) -> None:
         """What is measured when the rounds are over, one file at a time."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 
 from edgekit import asides, devices, registry, remarks
 from edgekit.data_options import DataOptions
@@ -116,6 +117,7 @@ class _Run:
         self, command: str, measuring: Measuring, progress: Progress, versus: Callable[[], Versus | None]
     ) -> None:
         self.command, self.measuring, self.progress, self.versus = command, measuring, progress, versus
+        self.stopping = Event()
 
     def report(
         self,
@@ -172,7 +174,7 @@ class _Run:
         number = len(list(scratch.glob("device-*")))
         folder = scratch / f"device-{number}"
         folder.mkdir()
-        progress = self.progress if count == 1 else Labelled(self.progress, resolved.name)
+        progress = self.progress if count == 1 else Labelled(self.progress, resolved.name, self.stopping)
         return DeviceRun(resolved, self.measuring, progress, self.versus(), folder, stack)
 
     def _each(self, runs: Sequence[DeviceRun], action: Callable[[DeviceRun], None]) -> None:
@@ -190,9 +192,10 @@ class _Run:
             for run, future in begun:
                 try:
                     future.result()
-                except UsageError:
-                    raise
-                except EdgekitError as error:
+                except BaseException as error:
+                    if not isinstance(error, EdgekitError) or isinstance(error, UsageError):
+                        self.stopping.set()  # or the pool would wait for what the other threads are at
+                        raise
                     run.error = error
         if well and all(run.error is not None for run in runs):
             assert runs[0].error is not None  # noqa: S101 - just looked at

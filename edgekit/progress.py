@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import Protocol
+
+from edgekit.errors import InterruptedByUserError
 
 
 class Progress(Protocol):
@@ -43,17 +46,24 @@ class Labelled:
     Args:
         progress: That is told.
         name: Of the device, where there are several.
+        stopping: Set where work that goes on should end.
     """
 
-    def __init__(self, progress: Progress, name: str) -> None:
-        self.progress, self.name = progress, name
+    def __init__(self, progress: Progress, name: str, stopping: Event) -> None:
+        self.progress, self.name, self.stopping = progress, name, stopping
 
     def start(self, label: str) -> None:
         """Pass it on."""
         self.progress.start(f"{self.name}: {label}")
 
     def advance(self, label: str, done: int, total: int, unit: str = "") -> None:
-        """Pass it on."""
+        """Pass it on.
+
+        Raises:
+            InterruptedByUserError: The command is to end: threads hear of Ctrl-C from here alone.
+        """
+        if self.stopping.is_set():
+            raise InterruptedByUserError("Interrupted.")
         self.progress.advance(f"{self.name}: {label}", done, total, unit)
 
     def end(self, label: str) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from edgekit.errors import EdgekitError, InterruptedByUserError, UsageError
+from edgekit.harmless import harmless
 
 if TYPE_CHECKING:
     from edgekit.types import Failure, Report
@@ -106,10 +107,10 @@ def _show(error: EdgekitError, state: State) -> None:
 
 def _say(error: EdgekitError | Failure) -> None:
     click.secho("error: ", fg="red", nl=False, err=True)
-    click.echo(error.message, err=True)
+    click.echo(harmless(error.message), err=True)
     for title, text in (("  next: ", error.hint), ("  log:  ", error.log)):
         if text:
-            click.echo(title + text.replace("\n", "\n        "), err=True)
+            click.echo(title + harmless(text).replace("\n", "\n        "), err=True)
 
 
 def print_failures(report: Report) -> None:

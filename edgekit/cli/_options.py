@@ -261,6 +261,10 @@ def chosen_measuring(ctx: click.Context) -> Measuring:
         found["budget_s"] = BUDGET_S
     found["cold"] = COLD_PROCESSES if found["cold"] else 0
     found["sustained_s"] = found.pop("sustained")
+    if found["cooldown"]:
+        from edgekit.cooldown import parse
+
+        parse(found["cooldown"])  # now, and not when files are loaded
     found["devices"] = tuple(dict.fromkeys(found["devices"]))
     found["operators"] |= found["require_delegated"] is not None
     return Measuring(**found, timeout_s=chosen_source(ctx).timeout_s)

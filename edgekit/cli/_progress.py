@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from edgekit.harmless import harmless
 from edgekit.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -25,13 +26,20 @@ def progress_display(quiet: bool) -> Iterator[Progress]:
         yield Lines()
     else:
         from rich.console import Console
-        from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            SpinnerColumn,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as RichProgress
 
         from edgekit.cli._rate import RateColumn
 
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=20))
-        rest = (TaskProgressColumn(), RateColumn(), TimeElapsedColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=20))
+        rest = (TaskProgressColumn(), RateColumn(), TimeElapsedColumn(), TimeRemainingColumn(compact=True))
         live = RichProgress(*columns, *rest, console=Console(stderr=True))
         with live:
             yield Live(live)
@@ -42,7 +50,7 @@ class Warnings(Silent):
 
     def say(self, text: str) -> None:
         """Print it."""
-        print(text, file=sys.stderr, flush=True)
+        print(harmless(text), file=sys.stderr, flush=True)
 
 
 class Lines:
@@ -56,7 +64,7 @@ class Lines:
         """Remember when."""
         with self.lock:
             self.started[label] = time.monotonic()
-            print(f"… {label}", file=sys.stderr, flush=True)
+            print(f"… {harmless(label)}", file=sys.stderr, flush=True)
 
     def advance(self, label: str, done: int, total: int, unit: str = "") -> None:
         """Nothing: a log wants no bar."""
@@ -65,12 +73,12 @@ class Lines:
         """Say how long it took."""
         with self.lock:
             took = time.monotonic() - self.started.pop(label, time.monotonic())
-            print(f"  {label}: {took:.1f} s", file=sys.stderr, flush=True)
+            print(f"  {harmless(label)}: {took:.1f} s", file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         """Print it."""
         with self.lock:
-            print(text, file=sys.stderr, flush=True)
+            print(harmless(text), file=sys.stderr, flush=True)
 
 
 class Live:
@@ -82,7 +90,7 @@ class Live:
 
     def start(self, label: str) -> None:
         """A new row."""
-        self.tasks[label] = self.display.add_task(label, total=None, unit="")
+        self.tasks[label] = self.display.add_task(harmless(label), total=None, unit="")
 
     def advance(self, label: str, done: int, total: int, unit: str = "") -> None:
         """Fill its bar."""
@@ -94,4 +102,4 @@ class Live:
 
     def say(self, text: str) -> None:
         """Print it above the rows."""
-        self.display.console.print(text, markup=False, highlight=False)
+        self.display.console.print(harmless(text), markup=False, highlight=False)

@@ -54,7 +54,7 @@ def command(ctx: click.Context, output: str, as_json: bool, quiet: bool) -> None
 def _print(report: Report, output: str) -> None:
     from rich.console import Console
 
-    from edgekit.report.console import stdout_console
+    from edgekit.report.console import guarded, stdout_console
 
     out = stdout_console()
     if report.profiles:
@@ -62,7 +62,7 @@ def _print(report: Report, output: str) -> None:
         out.print(table(report))
     for line in conditions(report):
         out.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    errors = guarded(Console(stderr=True, highlight=False, soft_wrap=True))
     for failure in report.failures:
         errors.print(f"failed: {failure.what}: {failure.message}", style="red", markup=False)
         for title, text in (("  next: ", failure.hint), ("  log:  ", failure.log)):

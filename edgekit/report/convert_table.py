@@ -7,8 +7,9 @@ from collections import Counter
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from edgekit.report.console import stdout_console
+from edgekit.report.console import guarded, stdout_console
 from edgekit.report.units import SIZES, percent, with_unit
 from edgekit.types import Artifact, Drift, FloatOperator, Report
 
@@ -18,7 +19,7 @@ _LONGEST_NAME = 60  # longer ones are in the sidecar
 
 def print_report(report: Report) -> None:
     """Print artifacts, what they left out, and failures."""
-    out, err = stdout_console(), Console(stderr=True, highlight=False, emoji=False)
+    out, err = stdout_console(), guarded(Console(stderr=True, highlight=False, emoji=False))
     if report.artifacts:
         out.print(_table(report))
     for line in _remarks(report):
@@ -64,8 +65,9 @@ def _left_cells(item: Artifact) -> tuple[str, str]:
     return str(len(item.stayed_float)) if quantized else "-", str(len(item.undelegated))
 
 
-def _check(item: Artifact) -> str:
-    return "[yellow]not checked[/]" if item.verification.status == "skipped" else "[green]passed[/]"
+def _check(item: Artifact) -> Text:
+    skipped = item.verification.status == "skipped"
+    return Text("not checked", style="yellow") if skipped else Text("passed", style="green")
 
 
 def _remarks(report: Report) -> list[str]:

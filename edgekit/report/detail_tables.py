@@ -30,7 +30,7 @@ _COLD = ("import", "load", "first_run", "steady", "after_idle")
 
 def show(report: Report, console: Console) -> None:
     """Print what was measured of it."""
-    for shown in (_work, _cold):
+    for shown in (_work, _cold, _sustained):
         table = shown(report.profiles)
         if table is not None:
             console.print()
@@ -57,6 +57,27 @@ def _cold(profiles: Sequence[Profile]) -> Table | None:
     table = _table("fresh processes", [step.replace("_", " ") for step in _COLD])
     for item in profiles:
         table.add_row(Path(item.path).name, *(_text(_figure(item, f"cold_{step}_ns"), TIMES) for step in _COLD))
+    return table
+
+
+def _sustained(profiles: Sequence[Profile]) -> Table | None:
+    """The first and the last part of a run without pause."""
+    runs = [(item, item.sustained) for item in profiles if item.sustained is not None]
+    if not runs:
+        return None
+    table = _table("without pause", ["for", "first p50", "last p50", "ratio", "95% CI", "hottest"])
+    for item, run in runs:
+        first, last, ratio = (_figure(item, f"sustained_{name}") for name in ("first_p50_ns", "last_p50_ns", "ratio"))
+        heat = [one.temperature_celsius for one in run.moments if one.temperature_celsius is not None]
+        table.add_row(
+            Path(item.path).name,
+            f"{run.duration_s:g} s",
+            _text(first, TIMES),
+            _text(last, TIMES),
+            _text(ratio, ()),
+            "-" if ratio is None or ratio.low is None or ratio.high is None else f"[{ratio.low:.2f}, {ratio.high:.2f}]",
+            f"{max(heat):.0f} °C" if heat else "-",
+        )
     return table
 
 

@@ -7,10 +7,8 @@ together; all of them in milliseconds. Each output has a file of its own.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from profiles.devices._native import Run, Timed
+from profiles.devices._native_dialect import Run, Timed
 
 PROGRAM = "executor_runner"
 TARGET = "executorch"
@@ -39,8 +37,6 @@ def read(printed: str, discard: int, count: int) -> Timed:
     Raises:
         ValueError: There is no time in it.
     """
-    from profiles.devices._native import Timed
-
     each = [round(float(value) * 1e6) for value in _EACH.findall(printed)]
     loaded = _LOADED.search(printed)
     load = round(float(loaded[1]) * 1e6) if loaded else None

@@ -8,10 +8,8 @@ the names are ours. All outputs go into one file, one after the other.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from profiles.devices._native import Run, Timed
+from profiles.devices._native_dialect import Run, Timed
 
 PROGRAM = "benchmark_model"
 TARGET = "tflite"
@@ -52,8 +50,6 @@ def read(printed: str, discard: int, count: int) -> Timed:
     Raises:
         ValueError: There is no time in it.
     """
-    from profiles.devices._native import Timed
-
     found = [match[0] for match in _STATISTICS.finditer(printed)]
     if not found:
         raise ValueError("there is no line with count= and curr=")

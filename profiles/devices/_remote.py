@@ -52,6 +52,7 @@ class RemoteDevice:
         self._facts: DeviceFacts | None = None
         self._pythons: list[_setup.Python] | None = None
         self._holder: subprocess.Popen[bytes] | None = None
+        self._gone: LinkLostError | None = None
         self._lock = threading.RLock()
 
     def facts(self) -> DeviceFacts:
@@ -124,9 +125,11 @@ class RemoteDevice:
         """Connect again after the connection was lost, for all sessions together.
 
         Raises:
-            LinkLostError: It does not come back.
+            LinkLostError: It does not come back, or did not when that was tried for another session.
         """
         with self._lock:
+            if self._gone is not None:
+                raise self._gone
             if self.transport.alive() and self._holder is not None and self._holder.poll() is None:
                 return  # another session has done it
             self.progress.say(f"{self.name}: the connection was lost; trying to get it back.")
@@ -142,10 +145,11 @@ class RemoteDevice:
                 self.store.forget()
                 self.progress.say(f"{self.name}: connected again.")
                 return
-        raise LinkLostError(
-            f"{self.name}: the connection was lost, and did not come back within {sum(_WAITS_S):.0f} s: {said}",
-            hint="Check its power and network, and type the same command again: what was sent is kept there.",
-        )
+            self._gone = LinkLostError(
+                f"{self.name}: the connection was lost, and did not come back within {sum(_WAITS_S):.0f} s: {said}",
+                hint="Check its power and network, and type the same command again: what was sent is kept there.",
+            )
+            raise self._gone
 
     def check(self) -> DeviceCheck:
         """What measuring needs."""

@@ -115,13 +115,14 @@ class RemoteSession(AgentSession):
             self._losses += 1
             if self._losses > _MOST_LOSSES or self._closed.is_set():
                 raise error
-            self.link_notes = (f"the connection was lost {_times(self._losses)}; the measurement went on after it.",)
+            self.device.come_back()
             try:
-                self.device.come_back()
                 self._restart(operation)
-                return
             except LinkLostError as again:
                 error = again
+                continue
+            self.link_notes = (f"the connection was lost {_times(self._losses)}; the measurement went on after it.",)
+            return
 
     def _restart(self, operation: str) -> None:
         super().close()

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from edgekit._forkserver import kill_group
 from edgekit.errors import DeviceError, LinkLostError
+from edgekit.harmless import harmless
 from profiles.devices._silence import marked, new_mark, skip_to
 from profiles.devices._transport import Advance, Completed
 
@@ -120,8 +121,9 @@ class ShellTransport(ABC):
         """Copy a file or a folder to the device."""
         place, partial = shlex.quote(remote), shlex.quote(f"{remote}.{secrets.token_hex(4)}.partial")
         script = (
-            f"rm -rf {partial}; mkdir -p {partial} && (cd {partial} && tar -xf - && rm {_END}) && rm -rf {place} && "
-            f"mv {partial}/{_CONTENT} {place} && rmdir {partial}; c=$?; [ $c = 0 ] || rm -rf {partial}; exit $c"
+            f"export LC_ALL=C; rm -rf {partial}; mkdir -p {partial} && (cd {partial} && tar -xf - && rm {_END}) && "
+            f"rm -rf {place} && mv {partial}/{_CONTENT} {place} && rmdir {partial}; "
+            f"c=$?; [ $c = 0 ] || rm -rf {partial}; exit $c"
         )
         mark = new_mark()
         process = self._popen(marked(script, mark), subprocess.PIPE)
@@ -237,7 +239,7 @@ def last_line(stderr: str) -> str:
 
 def printable(text: str) -> str:
     """Text of a device without what a terminal would obey, 300 characters at most."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:300]
+    return harmless(text)[:300]
 
 
 def _because(stderr: str) -> str:

@@ -35,6 +35,7 @@ _ADDRESS = re.compile(
 )
 _ALIVE = ("ServerAliveInterval=5", "ServerAliveCountMax=3")
 _MOST_LASTING = 7
+_DEEPEST_INCLUDE = 4
 _LONGEST_SOCKET = 80
 """Names of sockets have a limit of about 100 bytes, and ssh appends to them while it makes one."""
 
@@ -162,7 +163,7 @@ class SshTransport(ShellTransport):
             _end(one)
 
     def _ssh(self) -> list[str]:
-        return [*program(), "-T", "-o", "BatchMode=yes"]
+        return [*program(), "-T", "-o", "BatchMode=yes", "-o", "RemoteCommand=none"]
 
     def _target(self, script: str) -> list[str]:
         port = ["-p", self.port] if self.port else []
@@ -307,16 +308,29 @@ def _connect(address: str, options: ConnectOptions) -> Device:
     return RemoteDevice(SshTransport(address, options.timeout_s, options.scratch), options)
 
 
-def _discover() -> list[Discovered]:
-    """Hosts with a name in the user's settings."""
-    settings = Path.home() / ".ssh" / "config"
+def _hosts(settings: Path, depth: int = 0) -> list[str]:
+    """Names in a file of settings and in those that it includes; most users have none."""
     try:
         lines = settings.read_text(errors="replace").splitlines()
     except OSError:
-        return []  # most users have none
-    names = [
-        name for line in lines if line.split()[:1] and line.split()[0].lower() == "host" for name in line.split()[1:]
-    ]
+        return []
+    found = []
+    for line in lines:
+        keyword, _, rest = re.sub(r"\s*=\s*|\s+", " ", line.partition("#")[0].strip(), count=1).partition(" ")
+        words = rest.replace('"', " ").split()
+        if keyword.lower() == "host":
+            found += words
+        elif keyword.lower() == "include" and depth < _DEEPEST_INCLUDE:
+            for word in words:
+                named = Path.home() / ".ssh" / Path(word).expanduser()
+                paths = sorted(Path(named.anchor).glob(str(named.relative_to(named.anchor))))
+                found += [name for path in paths for name in _hosts(path, depth + 1)]
+    return found
+
+
+def _discover() -> list[Discovered]:
+    """Hosts with a name in the user's settings."""
+    names = _hosts(Path.home() / ".ssh" / "config")
     return [
         Discovered(
             f"{_SCHEME}{name}", "configured", "in ~/.ssh/config; not tried", f"edgekit devices check {_SCHEME}{name}"

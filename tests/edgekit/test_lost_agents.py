@@ -39,3 +39,23 @@ def test_an_agent_that_hangs_costs_its_own_row(victim: int, tmp_path: Path, monk
     assert report.failures[0].exit_code == 6
     with pytest.raises(ProcessLookupError):
         os.kill(stopped[0], 0)
+
+
+def test_an_aside_that_takes_too_long_costs_what_comes_after_it_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKIT_STATE", str(tmp_path / "state"))
+    original = AgentSession.peak
+
+    def hang(self: AgentSession, threads: int) -> Mapping[str, Any]:
+        self.timeout_s = 1.0
+        os.kill(self.process.pid, signal.SIGSTOP)
+        return original(self, threads)
+
+    monkeypatch.setattr(AgentSession, "peak", hang)
+    report = profile(FILES[1:], measuring=Measuring(budget_s=0.4))
+    assert not report.failures
+    figures = {one.metric: one for one in report.profiles[0].measurements}
+    assert figures["latency_p50_ns"].value
+    assert figures["arena_bytes"].value is None
+    assert "was stopped before" in figures["arena_bytes"].unavailable

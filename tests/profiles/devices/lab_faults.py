@@ -54,6 +54,24 @@ def kill_all_servers() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def restart_servers() -> None:
+    """As a board that is switched off and on again, but for the programs on it."""
+    kill_all_servers()
+    time.sleep(3)
+    subprocess.Popen(["chroot", str(PI), "/usr/sbin/sshd"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def freeze_sessions() -> None:
+    """As a cable that is pulled: neither side hears of the other, and nobody says that it ends."""
+    for pid in named("sshd", " -R"):
+        os.kill(pid, signal.SIGSTOP)
+
+
+def freeze_agent() -> None:
+    for pid in named("model.pyz", "job.kept.json"):
+        os.kill(pid, signal.SIGSTOP)
+
+
 def kill_agent() -> None:
     for pid in named("model.pyz", "job.kept.json"):
         os.kill(pid, signal.SIGKILL)
@@ -100,6 +118,9 @@ FAULTS: dict[str, Callable[[], None]] = {
     "nothing": lambda: None,
     "kill-sessions": kill_sessions,
     "kill-all-servers": kill_all_servers,
+    "restart-servers": restart_servers,
+    "freeze-sessions": freeze_sessions,
+    "freeze-agent": freeze_agent,
     "kill-agent": kill_agent,
     "full-disk": full_disk,
     "no-python": no_python,

@@ -147,3 +147,7 @@ def test_what_ssh_says_is_told_with_what_to_do(
 
 def test_the_user_that_was_typed_is_asked_for(connect: Callable[..., SshTransport]) -> None:
     assert connect(host=f"{getpass.getuser()}@{NATIVE.HOST}").run("id -un").text == getpass.getuser()
+
+
+def test_a_command_in_the_users_settings_is_not_run(connect: Callable[..., SshTransport]) -> None:
+    assert connect("RemoteCommand echo theirs").run("echo ours").text == "ours"

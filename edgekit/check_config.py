@@ -41,7 +41,9 @@ def load(path: Path) -> Settings:
         UsageError: It is missing, or something in it is: the section, the line and the names that are near are told.
     """
     if not path.exists():
-        raise UsageError(f"{path}: no such file.", hint="docs/check.md has one to start from; or name it with --config.")
+        raise UsageError(
+            f"{path}: no such file.", hint="docs/check.md has one to start from; or name it with --config."
+        )
     try:
         text = existing_file(path).read_text(encoding="utf-8")
         content = tomllib.loads(text)
@@ -215,12 +217,8 @@ class _Reader:
             header = re.fullmatch(r"\s*\[\[?(.+?)\]\]?\s*(#.*)?", line)
             if header:
                 inside = header[1].replace("'", '"').strip() == section
-                if inside and not name:
-                    found.append(number)
-                elif not section and header[1].split(".")[0].strip().strip('"') == name:
+                if (inside and not name) or (not section and header[1].split(".")[0].strip().strip('"') == name):
                     found.append(number)
             elif inside and name and re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", line):
                 found.append(number)
         return f":{found[0]}" if len(found) == 1 else ""
-
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from edgekit import registry
 from edgekit.check_types import INCONCLUSIVE, KEPT, REGRESSION, Judgement, Model
@@ -27,6 +26,7 @@ class Evidence:
         emulated: Whether the device is software.
         missing: Why there is no profile.
         no_comparison: Why there is none, where there is a baseline.
+        reference, data: As a command that looks closer takes them; empty where there are none.
     """
 
     model: Model
@@ -37,6 +37,8 @@ class Evidence:
     emulated: bool = False
     missing: str = ""
     no_comparison: str = ""
+    reference: str = ""
+    data: str = ""
 
     def figure(self, name: str) -> Measurement | None:
         """One of its measurements."""
@@ -197,11 +199,14 @@ def _hint(found: Evidence, budget: str) -> str:
     if budget == "min_delegated":
         return f"edgekit profile {file} --ops{device}"
     if budget in ("min_accuracy", "max_accuracy_drop", "min_sqnr_db"):
-        return f"edgekit drift {file} --reference REFERENCE --data DATA --layers"
+        if not found.reference:
+            return "Set reference in [check], or a baseline that is a file."
+        data = f" --data {shlex.quote(found.data)}" if found.data else ""
+        return f"edgekit drift {file} --reference {shlex.quote(found.reference)}{data} --layers"
     return f"edgekit compare {file}{beside}{device}" if beside else f"edgekit profile {file} --ops{device}"
 
 
-_RULES: Mapping[str, Callable[[Evidence, Judgement], Any]] = {
+_RULES: Mapping[str, Callable[[Evidence, Judgement], Judgement]] = {
     "max_size": _size,
     "max_size_ratio": _size_ratio,
     "max_p50_ms": _median,

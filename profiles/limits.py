@@ -33,7 +33,8 @@ def at_most(limit: float, low: float | None, high: float | None) -> bool | None:
 
     Args:
         limit: The most it may be.
-        low, high: Bounds of the figure; ``None`` where one is not known.
+        low: Bound of the figure; ``None`` where it is not known.
+        high: The other.
     """
     if high is not None and high <= limit:
         return True
@@ -51,7 +52,8 @@ def ratio_at_most(
     Args:
         limit: The most it may be.
         value: The ratio.
-        low, high: Its 95 % interval; ``None`` with too few rounds.
+        low: Of its 95 % interval; ``None`` with too few rounds.
+        high: As there.
         rounds: That it is from.
         floor: Differences up to this share are noise; ``None`` where that is not known.
     """
@@ -72,7 +74,8 @@ def samples_to_tell(limit: float, value: float, low: float, high: float, samples
     Args:
         limit: Inside the interval.
         value: The figure.
-        low, high: Its interval.
+        low: Of its interval.
+        high: Of its interval.
         samples: That it is from.
 
     Returns:

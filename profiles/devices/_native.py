@@ -84,7 +84,7 @@ def open_native(
     """
     dialect = next(one for one in _DIALECTS if target == one.TARGET)
     facts = inspect(path)
-    sides = (tuple(map(_spec, side)) for side in (facts["inputs"], facts["outputs"]))
+    sides = (tuple(map(_spec, side)) for side in (facts["signature"]["inputs"], facts["signature"]["outputs"]))
     program = device.store.file(runner)
     device.transport.run(f"chmod 700 {shlex.quote(program)}")
     return NativeSession(device, dialect, program, path, Signature(*sides), threads, feeds, timeout_s, affinity)

@@ -101,6 +101,7 @@ def test_a_file_runs_and_its_outputs_come_back(bare: RemoteDevice, tmp_path: Pat
         assert any("shell and not of an app" in note for note in raw["load"]["notes"])
         (timing,) = rounds.measure([session], budget_s=3.0, seed=0, on_progress=lambda done: None)
         assert timing.error is None
+        turn = {**session.time(0, 5), "round": 0, "sentinel_ns": None}
         found = feeds.read(session.outputs(images, tmp_path / "there"))
     for mine, theirs in zip(found.arrays.values(), expected.arrays.values(), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
@@ -108,8 +109,11 @@ def test_a_file_runs_and_its_outputs_come_back(bare: RemoteDevice, tmp_path: Pat
     figures = {one.metric: one for one in (*latency.measure(given), *memory.measure(given))}
     assert figures["latency_p50_ns"].value
     assert figures["peak_memory_bytes"].value is None
+    tail = {one.metric: one for one in latency.measure(MetricInput(MODELS / model, {}, {**raw, "turns": [turn]}))}
     if model == "tiny.tflite":  # it prints a median alone, and no tail can be made of medians
-        assert "no single runs" in figures["latency_p99_ns"].unavailable
+        assert "no single runs" in tail["latency_p99_ns"].unavailable
+    else:
+        assert len(turn["ns"]) == 5
 
 
 def test_what_a_program_does_not_say_has_a_reason(bare: RemoteDevice, tmp_path: Path) -> None:

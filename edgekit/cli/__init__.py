@@ -21,6 +21,7 @@ from edgekit.errors import EdgekitError, InterruptedByUserError, UsageError
 from edgekit.harmless import harmless
 
 if TYPE_CHECKING:
+    from edgekit.check_types import CheckReport
     from edgekit.types import Failure, Report
 
 
@@ -113,7 +114,7 @@ def _say(error: EdgekitError | Failure) -> None:
             click.echo(title + harmless(text).replace("\n", "\n        "), err=True)
 
 
-def print_failures(report: Report) -> None:
+def print_failures(report: Report | CheckReport) -> None:
     """What could not be made or measured, to stderr."""
     for failure in report.failures:
         _say(failure)

@@ -82,12 +82,15 @@ def print_measured(report: Report, *, as_json: bool) -> int:
     if as_json:
         print_json(to_json(report))
     else:
-        from edgekit.report import compare_table, detail_tables, profile_table
+        from edgekit.report import compare_table, detail_tables, profile_table, summary_table
         from edgekit.report.console import stdout_console
+        from edgekit.summary import summarize
 
         console = stdout_console()
         profile_table.show(report, console)
         detail_tables.show(report, console)
         compare_table.show(report, console)
+        if report.comparisons:
+            summary_table.show(summarize(report), console)
     print_failures(report)
     return report.failures[0].exit_code if report.failures else 0

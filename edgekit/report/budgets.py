@@ -15,9 +15,9 @@ def limit_words(one: Judgement) -> str:
 
 
 def figure_words(one: Judgement) -> str:
-    """``4.61 ms [4.55, 4.70]``; empty where there is no figure."""
+    """``4.61 ms [4.55, 4.70]``; where there is no figure, what is there instead, or ``-``."""
     if one.value is None:
-        return ""
+        return one.reason if one.verdict == KEPT and one.reason else "-"
     value = _figure(one.budget, one.value)
     if one.low is None and one.high is None:
         return value

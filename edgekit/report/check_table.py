@@ -35,7 +35,7 @@ def _table(judgements: list[Judgement]) -> Table:
     table.add_column("verdict", no_wrap=True)
     for one in judgements:
         verdict = Text(MARKS[one.verdict], style=_STYLES[one.verdict])
-        table.add_row(one.budget, limit_words(one), figure_words(one) or "-", verdict)
+        table.add_row(one.budget, limit_words(one), figure_words(one), verdict)
     return table
 
 
@@ -44,8 +44,8 @@ def _remark(one: Judgement, console: Console) -> None:
     if one.verdict == KEPT and one.attempts == 1:
         return
     twice = "measured twice" if one.attempts > 1 else ""
-    words = "; ".join(part for part in (one.reason, twice) if part)
-    if words:
-        console.print(Text(f"  {one.budget}: {words}"), soft_wrap=wrap)
+    reason = one.reason or ("beyond the limit" if one.verdict == REGRESSION else "")
+    words = "; ".join(part for part in (reason, twice) if part)
+    console.print(Text(f"  {one.budget}: {words}"), soft_wrap=wrap)
     if one.hint:
         console.print(Text(f"    next: {one.hint}"), soft_wrap=wrap)

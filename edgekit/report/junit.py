@@ -29,7 +29,7 @@ def junit(report: CheckReport) -> str:
 
 def _case(one: Judgement) -> ET.Element:
     case = ET.Element("testcase", {"classname": _clean(f"{one.model} on {one.device}"), "name": one.budget})
-    said = f"{figure_words(one) or 'no figure'}, limit {limit_words(one)}"
+    said = f"{figure_words(one)}, limit {limit_words(one)}"
     if one.verdict in _ELEMENTS:
         message = _clean(": ".join(part for part in (said, one.reason) if part))
         found = ET.SubElement(case, _ELEMENTS[one.verdict], {"message": message, "type": one.verdict})

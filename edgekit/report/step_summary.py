@@ -23,7 +23,7 @@ def step_summary(report: CheckReport) -> str:
 
 
 def _row(one: Judgement) -> str:
-    cells = (one.model, one.device, one.budget, limit_words(one), figure_words(one) or "-")
+    cells = (one.model, one.device, one.budget, limit_words(one), figure_words(one))
     verdict = f"{_SIGNS[one.verdict]} {MARKS[one.verdict]}"
     return f"| {' | '.join(_text(cell) for cell in cells)} | {verdict} |"
 

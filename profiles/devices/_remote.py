@@ -114,6 +114,19 @@ class RemoteDevice:
         )
         return self.transport.start(script, log), folder, mark
 
+    def lost(self, process: subprocess.Popen[bytes], folder: str) -> bool:
+        """Whether an agent's program that has ended did so because the connection was gone.
+
+        Args:
+            process: As :meth:`start_agent` gave it.
+            folder: As well. Another session may have connected again meanwhile, and this device another folder then.
+        """
+        if self.transport.lost(process):
+            return True
+        with self._lock:
+            held = self._holder is not None and self._holder.poll() is None
+            return not held or not folder.startswith(f"{self.folder}/")
+
     def hold(self) -> str:
         """The folder of this command's own; made when it is first asked for, by a program that waits to remove it."""
         with self._lock:
@@ -138,7 +151,7 @@ class RemoteDevice:
                 time.sleep(wait_s)
                 try:
                     self.transport.reconnect()
-                    self._hold()
+                    self._hold(self.folder)
                 except DeviceError as error:
                     said = error.message
                     continue
@@ -183,7 +196,11 @@ class RemoteDevice:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _hold(self) -> None:
+    def _hold(self, lost: str = "") -> None:
+        """Make the folder of this command's own, and remove the one that it had before the connection was lost.
+
+        A server that has not heard that the connection is gone keeps the holder of that one for hours.
+        """
         runs = f"{self.transport.home}/run"
         folder = f"{runs}/{secrets.token_hex(8)}"
         # What commands have left whose device was switched off under them: their holders are no more.
@@ -192,6 +209,8 @@ class RemoteDevice:
             'kill -0 "$(cat "$old/pid")" 2>/dev/null || rm -rf "$old"; done'
         )
         quoted, mark = shlex.quote(folder), new_mark()
+        if lost:
+            sweep += f"; rm -rf {shlex.quote(lost)}"
         script = (
             f"{sweep}; mkdir -p {quoted} && echo $$ > {quoted}/pid && {marked('cat >/dev/null', mark)}; rm -rf {quoted}"
         )

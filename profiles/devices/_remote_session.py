@@ -146,7 +146,7 @@ class RemoteSession(AgentSession):
 
     def _death(self, operation: str) -> EdgekitError:
         self._wait()
-        if self.device.transport.lost(self.process):
+        if self.device.lost(self.process, self.folder):
             return LinkLostError(
                 f"{self.path}: the connection to {self.device.name} was lost, and did not come back.",
                 hint="Check its power and network, and type the same command again: what was sent is kept there.",

@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import tarfile
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,10 @@ _END = "end"
 """The last member: an archive that is cut between two members is a whole one to ``tar``."""
 _FIRST_S = 60.0
 """Time limit of a device's first word."""
+_NO_CODE = 255
+"""What ssh and adb end with when they got no exit code from the device."""
+_LAST_S = 1.0
+"""By how much such a program may end before the connection that it used."""
 
 
 class ShellTransport(ABC):
@@ -173,7 +178,15 @@ class ShellTransport(ABC):
 
     def lost(self, process: subprocess.Popen[bytes]) -> bool:
         """Whether a program that has ended did so because the connection was gone."""
-        return process.poll() is not None and not self.alive()
+        code = process.poll()
+        if code is None:
+            return False
+        deadline = time.monotonic() + _LAST_S
+        while self.alive():
+            if code != _NO_CODE or time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def close(self) -> None:
         """End every program that was started."""
@@ -205,7 +218,7 @@ class ShellTransport(ABC):
             DeviceError: The script never began.
             LinkLostError: The connection went away meanwhile.
         """
-        if process.returncode and not self.alive():
+        if process.returncode and self.lost(process):
             raise LinkLostError(
                 f"{self.address}: the connection was lost{_because(stderr)}.",
                 hint="Check the device's power and network, and type the same command again.",

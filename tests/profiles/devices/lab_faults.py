@@ -18,7 +18,8 @@ from pathlib import Path
 
 PI = Path(os.environ["LAB_PI"])
 HOME = PI / "root" / ".cache" / "edgekit"
-GRACE_S = 20.0
+GRACE_S = 75.0
+"""A keeper that hears nothing any more takes a minute to know."""
 
 
 def processes() -> dict[int, tuple[int, str]]:

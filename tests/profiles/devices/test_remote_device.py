@@ -97,6 +97,35 @@ def test_a_lost_link_is_made_again_and_the_rounds_go_on(
     assert not agents()
 
 
+def test_a_lost_link_is_that_of_every_session(
+    transport: LocalTransport, device: RemoteDevice, tmp_path: Path, images: Path
+) -> None:
+    with open_one(device, tmp_path) as one, open_one(device, tmp_path, "tiny.onnx") as other:
+        for session in (one, other):
+            session.first(images)
+        transport.cut()
+        for session in (one, other):
+            assert len(session.time(0, 2)["ns"]) == 2
+            assert session.link_notes
+    assert transport.reconnections == 1
+    assert not agents()
+
+
+def test_a_link_that_is_gone_is_waited_for_once(
+    transport: LocalTransport, device: RemoteDevice, tmp_path: Path, images: Path
+) -> None:
+    with open_one(device, tmp_path) as one, open_one(device, tmp_path, "tiny.onnx") as other:
+        for session in (one, other):
+            session.first(images)
+        transport.cut(returns=False)
+        for session in (one, other):
+            with pytest.raises(LinkLostError, match="did not come back"):
+                session.time(0, 2)
+            assert not session.link_notes
+        assert transport.reconnections == 2  # the two waits of this file's device
+        transport.up = True
+
+
 def test_a_link_that_does_not_come_back_ends_with_an_error(
     transport: LocalTransport, device: RemoteDevice, tmp_path: Path, images: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """A report at a glance: every file beside the baseline, which of them are worth a look, and which to take.
 
-A file is *dominated* when another one of its device is at least as good in size, time and accuracy, and better in one of
-them. What is not shown to differ counts as equal: times by the verdict of the comparison, accuracies by the interval of
+A file is *dominated* when another one of its device is at least as good in size, time and accuracy, and better in one
+of them. What is not shown to differ counts as equal: times by their intervals, accuracies by the interval of
 their paired difference. Only what is known of all files of a device counts, and never a time of an emulated CPU.
 """
 

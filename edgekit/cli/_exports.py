@@ -1,4 +1,4 @@
-"""Files for other tools that the commands that measure can write: ``--trace`` and ``--node-data``."""
+"""Files for people and other tools that the commands that measure can write, checked before anything is measured."""
 
 from __future__ import annotations
 
@@ -14,33 +14,63 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_FILES = ("html", "md", "csv", "trace")
+_FOLDERS = ("node_data", "tensorboard")
+_OF_OPERATORS = ("html", "trace", "node_data")
+
 
 def export_options(command: F) -> F:
-    """The two options."""
-    trace = click.option(
-        "--trace", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
-        help="Write the operators as a Chrome trace (chrome://tracing, Perfetto); asks for --ops.",
+    """The options."""
+    file, folder = (click.Path(path_type=Path, dir_okay=folders, file_okay=not folders) for folders in (False, True))
+    options = (
+        click.option(
+            "--html", metavar="FILE", type=file,
+            help="Write a report to look at and to hand on: one page, no network; asks for --ops.",
+        ),
+        click.option("--md", metavar="FILE", type=file, help="Write the findings as Markdown, for a pull request."),
+        click.option("--csv", metavar="FILE", type=file, help="Write all figures as CSV, a row for each file."),
+        click.option(
+            "--tensorboard", metavar="FOLDER", type=folder,
+            help="Write figures and schemes for TensorBoard (scalars and hparams).",
+        ),
+        click.option(
+            "--trace", metavar="FILE", type=file,
+            help="Write the operators as a Chrome trace (chrome://tracing, Perfetto); asks for --ops.",
+        ),
+        click.option(
+            "--node-data", metavar="FOLDER", type=folder,
+            help="Write time, MACs and bytes of each node for Model Explorer; asks for --ops.",
+        ),
     )  # fmt: skip
-    node_data = click.option(
-        "--node-data", metavar="FOLDER", type=click.Path(path_type=Path, file_okay=False),
-        help="Write time, MACs and bytes of each node for Model Explorer; asks for --ops.",
-    )  # fmt: skip
-    return trace(node_data(command))
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def wanted(typed: Mapping[str, Any]) -> bool:
-    """Whether something is to be written, which takes the times of operators.
+    """Whether something is to be written that takes the times of operators.
 
     Raises:
-        UsageError: A folder it goes into does not exist. Asked before anything is measured.
+        UsageError: A folder it goes into does not exist.
+        MissingDependencyError: What writes it is not installed. Both are asked before anything is measured.
     """
+    from edgekit import registry
     from edgekit.errors import UsageError
 
-    asked = {option: typed[name] for option, name in (("--trace", "trace"), ("--node-data", "node_data"))}
-    for option, path in asked.items():
+    for name in (*_FILES, *_FOLDERS):
+        path = typed[name]
         if path is not None and not path.absolute().parent.is_dir():
+            option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} {path}: there is no such folder.", hint="Make the folder first.")
-    return any(path is not None for path in asked.values())
+    if typed["html"] is not None:
+        from edgekit.report.html import EXTRA, PACKAGES
+
+        registry.require(PACKAGES, EXTRA, "--html")
+    if typed["tensorboard"] is not None:
+        from edgekit.report.tensorboard import EXTRA, PACKAGES
+
+        registry.require(PACKAGES, EXTRA, "--tensorboard")
+    return any(typed[name] is not None for name in _OF_OPERATORS)
 
 
 def export(report: Report, typed: Mapping[str, Any]) -> None:
@@ -49,13 +79,31 @@ def export(report: Report, typed: Mapping[str, Any]) -> None:
     Raises:
         UsageError: It cannot be written there.
     """
+    from edgekit.summary import summarize
+
+    if typed["html"] is not None:
+        from edgekit.report.html import render
+
+        _write("html", typed["html"], render(report, summarize(report)))
+    if typed["md"] is not None:
+        from edgekit.report.markdown import markdown
+
+        _write("md", typed["md"], markdown(report, summarize(report)))
+    if typed["csv"] is not None:
+        from edgekit.report.csv_table import csv_table
+
+        _write("csv", typed["csv"], csv_table(report, summarize(report)))
     if typed["trace"] is not None:
         from edgekit.report.chrome_trace import trace
 
-        _write("--trace", typed["trace"], trace(report))
-        click.echo(f"trace: {typed['trace']}", err=True)
+        _write("trace", typed["trace"], json.dumps(trace(report)))
     if typed["node_data"] is not None:
         _write_node_data(report, typed["node_data"])
+    if typed["tensorboard"] is not None:
+        from edgekit.report.tensorboard import write
+
+        write(report, summarize(report), typed["tensorboard"])
+        click.echo(f"tensorboard: {typed['tensorboard']}", err=True)
 
 
 def _write_node_data(report: Report, folder: Path) -> None:
@@ -65,21 +113,17 @@ def _write_node_data(report: Report, folder: Path) -> None:
         if one.content is None:
             click.echo(f"node data: {one.name} is not written: {one.note}", err=True)
         else:
-            _write("--node-data", folder / one.name, one.content)
-            click.echo(f"node data: {folder / one.name}{f': {one.note}' if one.note else ''}", err=True)
+            _write("node-data", folder / one.name, json.dumps(one.content), f": {one.note}" if one.note else "")
 
 
-def _write(option: str, path: Path, content: Mapping[str, Any]) -> None:
+def _write(option: str, path: Path, content: str, note: str = "") -> None:
     """All of it or nothing; the folder is made where it is not there."""
     from edgekit.errors import UsageError
+    from edgekit.publish import write_text
 
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(exist_ok=True)
-        try:
-            partial.write_text(json.dumps(content))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_text(path, content)
     except OSError as error:
-        raise UsageError(f"{option} {path}: {error.strerror}.", hint="Name a place that can be written.") from error
+        raise UsageError(f"--{option} {path}: {error.strerror}.", hint="Name a place that can be written.") from error
+    click.echo(f"{option.replace('-', ' ')}: {path}{note}", err=True)

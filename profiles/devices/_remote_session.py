@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import EdgekitError, LinkLostError
@@ -56,6 +57,7 @@ class RemoteSession(AgentSession):
         self.device, self.job = device, job
         self._first: Path | None = None
         self._losses = 0
+        self._away_ns = 0
         self._closed = threading.Event()
         threading.Thread(target=self._beat, name="edgekit-heartbeat", daemon=True).start()
 
@@ -73,6 +75,12 @@ class RemoteSession(AgentSession):
         found = super().first(feeds)
         self._first = feeds or self.feeds
         return found
+
+    def time(self, discard: int, count: int) -> Mapping[str, Any]:
+        """As elsewhere; ``away_ns`` is what a lost connection cost meanwhile, where it did."""
+        before = self._away_ns
+        found = super().time(discard, count)
+        return {**found, "away_ns": self._away_ns - before} if self._away_ns > before else found
 
     def outputs(self, feeds: Path, into: Path, on_progress: Callable[[int], None] | None = None) -> Path:
         """Run every sample there, and bring the outputs here."""
@@ -98,12 +106,14 @@ class RemoteSession(AgentSession):
         self, operation: str, on_progress: Callable[[int], None] | None = None, **arguments: Any
     ) -> Mapping[str, Any]:
         while True:
+            began = perf_counter_ns()
             try:
                 return super()._request(operation, on_progress, **arguments)
             except LinkLostError as error:
                 if operation == "outputs":
                     raise  # they go into a folder that is gone, too
                 self._come_back(error, operation)
+                self._away_ns += perf_counter_ns() - began
 
     def _come_back(self, error: LinkLostError, operation: str) -> None:
         """Connect again and bring a new agent to where the old one was.

@@ -66,6 +66,24 @@ def test_every_round_has_every_file_once_in_changing_order(clock: Clock) -> None
     assert {turn["sentinel_ns"] for turn in timings[0].turns} == {85_000}
 
 
+class Away(Fake):
+    """Its connection is lost once, for longer than the whole budget."""
+
+    def time(self, discard: int, count: int) -> Mapping[str, Any]:
+        found = super().time(discard, count)
+        if len(self.calls) != 12:
+            return found
+        self.clock.now_ns += 60_000_000_000
+        return {**found, "away_ns": 60_000_000_000}
+
+
+def test_a_lost_connection_costs_no_rounds(clock: Clock) -> None:
+    (plain,) = measure([Fake("a", 50_000_000, clock, [])])
+    (lost,) = measure([Away("a", 50_000_000, clock, [])])
+    assert len(plain.turns) > 12
+    assert lost.turns == plain.turns
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
 def test_places_and_predecessors_are_balanced(count: int) -> None:
     rows = list(itertools.islice(rounds.orders(count, 0), count * (2 if count % 2 else 1)))

@@ -89,7 +89,10 @@ def test_a_lost_link_is_made_again_and_the_rounds_go_on(
         session.first(images)
         session.time(0, 3)
         transport.cut()
-        assert len(session.time(0, 4)["ns"]) == 4
+        found = session.time(0, 4)
+        assert len(found["ns"]) == 4
+        assert found["away_ns"] > 0
+        assert "away_ns" not in session.time(0, 4)
         assert transport.reconnections == 1
         assert session.link_notes == ("the connection was lost once; the measurement went on after it.",)
         transport.cut()

@@ -7,12 +7,12 @@ READY := $(VENV)/.ready
 PIP_INSTALL := $(BIN)/python -m pip install --constraint constraints.txt --progress-bar on
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types bench acceptance sources quantization onnx measuring drift picture constraints clean
+.PHONY: help demo test lint types bench acceptance sources quantization onnx measuring drift devices gate schema picture constraints clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: $(READY) ## Convert the digits network to six files, prove and measure them (under three minutes)
+demo: $(READY) ## Convert the digits network to twelve files, prove, measure and compare them, write a report
 	$(BIN)/edgekit demo
 
 test: $(READY) ## Run all tests, two files of them at a time
@@ -56,6 +56,15 @@ drift: $(READY) ## Check edgekit drift: published figures, planted faults, ten t
 	$(BIN)/python benchmarks/published_figures.py
 	$(BIN)/python benchmarks/planted_faults.py
 	$(BIN)/python benchmarks/streaming.py
+
+devices: $(READY) ## Check transfers to devices against scp (fetches an ssh server if there is none)
+	$(BIN)/python benchmarks/transfers.py --download
+
+gate: $(READY) ## Check edgekit check: planted regressions of every kind, and none, under load
+	$(BIN)/python benchmarks/gate.py
+
+schema: $(READY) ## Write the published JSON Schema of reports anew
+	$(BIN)/python -c 'from edgekit.report.schema import write; write()'
 
 picture: $(READY) ## Run the demo and put its result into README.md and docs/demo.svg
 	@mkdir -p build

@@ -23,9 +23,9 @@ README = HERE.parent / "README.md"
 BEGIN, END = "<!-- demo -->", "<!-- /demo -->"
 
 WIDTH, TOP, ROW, BAR = 860, 64, 30, 16
-LABEL_X, SIZE_X, TIME_X, PANEL = 24, 170, 440, 200
+LABEL_X, SIZE_X, TIME_X, PANEL = 24, 200, 460, 190
 SQNR_X, ACCURACY_X = 745, 836
-COLOURS = {"float32": "#9fb3c8", "int8": "#2f80ed"}
+COLOURS = {"float32": "#9fb3c8", "float16": "#627d98", "int8": "#2f80ed", "int8-dynamic": "#56ccf2"}
 TITLES = {"tflite": "TFLite", "onnx": "ONNX", "executorch": "ExecuTorch"}
 
 
@@ -58,7 +58,7 @@ def picture(report: Report) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
         f'height="{height}" font-family="system-ui, Helvetica, Arial, sans-serif" font-size="13">',
         f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#ffffff"/>',
-        text(LABEL_X, 30, "One network, one command, six files", size=16, weight=600),
+        text(LABEL_X, 30, "One network, one command, twelve files", size=16, weight=600),
         text(SIZE_X, 54, "size, kB", grey=True),
         text(TIME_X, 54, f"median time of one picture, {unit}", grey=True),
         text(SQNR_X, 54, "SQNR, dB", grey=True, anchor="end"),
@@ -67,7 +67,7 @@ def picture(report: Report) -> str:
     longest_size = max(figure(item, "size_bytes").value or 0.0 for item in profiles)
     longest_time = max(one.high or one.value or 0.0 for one in medians)
     for index, (item, median) in enumerate(zip(profiles, medians, strict=True)):
-        y = TOP + ROW * index + (index // 2) * 4
+        y = TOP + ROW * index + (index // len(COLOURS)) * 4
         size_bytes = figure(item, "size_bytes").value or 0.0
         accuracy = 100 * (figure(item, "accuracy").value or 0.0)
         parts += [

@@ -41,9 +41,7 @@ def load(path: Path) -> Settings:
         UsageError: It is missing, or something in it is: the section, the line and the names that are near are told.
     """
     if not path.exists():
-        raise UsageError(
-            f"{path}: no such file.", hint="docs/check.md has one to start from; or name it with --config."
-        )
+        raise UsageError(f"{path}: no such file.", hint="Name it with --config, or: edgekit check --init FILE...")
     try:
         text = existing_file(path).read_text(encoding="utf-8")
         content = tomllib.loads(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -19,19 +20,27 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").rglob("*.md")),
 ]
-COMMANDS = cli.list_commands(click.Context(cli))
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 
 
+def below(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command with what is typed to reach it (``devices list``), groups before what is in them."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield f"{path}{name}", command
+        if isinstance(command, click.Group):
+            yield from below(command, f"{path}{name} ")
+
+
+ALL_COMMANDS = dict(below(cli))
+COMMANDS = list(ALL_COMMANDS)
+
+
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
-
-
-def get_command(name: str) -> click.Command:
-    command = cli.get_command(click.Context(cli), name)
-    assert command is not None
-    return command
 
 
 def options_of(command: click.Command) -> Iterator[click.Option]:
@@ -59,7 +68,7 @@ def command_lines() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_runs_and_has_an_example(name: str) -> None:
-    result = CliRunner().invoke(cli, [name, "--help"], obj=State())
+    result = CliRunner().invoke(cli, [*name.split(), "--help"], obj=State())
     assert result.exit_code == 0, result.output
     assert "Example" in result.output
     assert f"edgekit {name}" in result.output.partition("Example")[2]
@@ -69,36 +78,73 @@ def test_main_help_has_an_example_and_every_command() -> None:
     result = CliRunner().invoke(cli, ["--help"], obj=State())
     assert result.exit_code == 0
     assert "Example" in result.output
-    assert all(name in result.output for name in COMMANDS)
+    assert all(name in result.output for name in cli.list_commands(click.Context(cli)))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_option_is_documented(name: str) -> None:
     text = all_text()
     assert f"edgekit {name}" in text
-    for option in [*options_of(get_command(name)), *options_of(cli)]:
+    for option in [*options_of(ALL_COMMANDS[name]), *options_of(cli)]:
         longest = max(option.opts, key=len)
         assert re.search(rf"{re.escape(longest)}(?![a-z-])", text), f"{longest} of {name} is in no page"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_says_what_it_does(name: str) -> None:
-    command = get_command(name)
+    command = ALL_COMMANDS[name]
     assert command.help
     assert not [option.name for option in options_of(command) if not option.help]
 
 
 @pytest.mark.parametrize(("page", "line"), list(command_lines()))
-def test_documented_command_lines_parse(page: str, line: str) -> None:
-    _, *arguments = shlex.split(line)
+def test_documented_command_lines_parse(page: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(line)
+    _, *arguments = words[: words.index(">")] if ">" in words else words
     with cli.make_context("edgekit", arguments, obj=State()) as ctx:
-        name, command, rest = cli.resolve_command(ctx, [*ctx._protected_args, *ctx.args])
-        assert command is not None
-        assert name is not None
-        try:
-            command.make_context(name, rest, parent=ctx)
-        except click.exceptions.Exit:
-            assert {"--help", "-h"} & set(rest)
+        parse(cli, ctx)
+
+
+def parse(group: click.Group, ctx: click.Context) -> None:
+    """What follows the name of a group, down to the command and its options.
+
+    Raises:
+        click.UsageError: It has no such command, or that no such option.
+    """
+    name, command, rest = group.resolve_command(ctx, [*ctx._protected_args, *ctx.args])
+    assert command is not None
+    assert name is not None
+    lay_out(command, rest)
+    try:
+        inner = command.make_context(name, rest, parent=ctx)
+    except click.exceptions.Exit:
+        assert {"--help", "-h"} & set(rest)
+        return
+    if isinstance(command, click.Group):
+        with inner:
+            parse(command, inner)
+
+
+def lay_out(command: click.Command, arguments: list[str]) -> None:
+    """Put in the current folder what options name that has to be there."""
+    for option in options_of(command):
+        if isinstance(option.type, click.Path) and option.type.exists:
+            for word, value in pairwise(arguments):
+                if word in option.opts:
+                    place = Path(value)
+                    (place if option.type.dir_okay else place.parent).mkdir(parents=True, exist_ok=True)
+                    if not option.type.dir_okay:
+                        place.touch()
+
+
+def test_a_group_is_walked_down_to_its_options() -> None:
+    assert {"devices", "devices list", "devices setup"} <= set(COMMANDS)
+    with (
+        cli.make_context("edgekit", ["devices", "setup", "pi", "--no-such-option"], obj=State()) as ctx,
+        pytest.raises(click.NoSuchOption),
+    ):
+        parse(cli, ctx)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """\b
 Examples:
+  edgekit check --init model.int8.tflite
   edgekit check
   edgekit check model.int8.tflite --device pi
   edgekit check --config ci/edgekit.toml --junit check.xml --summary check.md
@@ -41,6 +42,7 @@ The exit code is 0 where all budgets are kept, 10 where one is broken, and 11 wh
     "--summary", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
     help="Write Markdown. In a GitHub workflow it goes to the summary of the step, too.",
 )  # fmt: skip
+@click.option("--init", is_flag=True, help="Write a file of budgets for the given files, to fill in, and stop.")
 @output_options
 @source_options
 @click.pass_context
@@ -52,6 +54,7 @@ def command(
     devices: tuple[str, ...],
     junit: Path | None,
     summary: Path | None,
+    init: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -65,6 +68,12 @@ def command(
     from edgekit.cli._progress import progress_display
     from edgekit.types import to_json
 
+    if init:
+        from edgekit.check_init import write
+
+        write(config, models)
+        click.echo(f"budgets: {config}", err=True)
+        return 0
     outputs = _outputs(junit, summary)
     settings = load(config)
     with progress_display(quiet) as progress:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekit.cli import print_json
+from edgekit.cli import print_failures, print_json
 from edgekit.cli._options import output_options
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from edgekit.types import Measurement, Profile, Report
 
+_PAGE = "report.html"
 _EPILOG = """\b
 Example:
   edgekit demo
@@ -28,14 +29,14 @@ Example:
 @click.command(epilog=_EPILOG)
 @click.option(
     "-o", "--output", metavar="FOLDER", default="edgekit-demo", show_default=True,
-    help="Where the six files go; those of an earlier demo are replaced.",
+    help="Where the twelve files and the report go; those of an earlier demo are replaced.",
 )  # fmt: skip
 @output_options
 @click.pass_context
 def command(ctx: click.Context, output: str, as_json: bool, quiet: bool) -> None:
-    """Convert a trained network to six files, prove them, measure them.
+    """Convert a trained network to twelve files, prove them, measure and compare them, and write a report.
 
-    The network reads handwritten digits. It comes with edgekit, and so do its data. Takes a minute or two.
+    The network reads handwritten digits. It comes with edgekit, and so do its data. Takes two minutes or three.
     """
     from edgekit import demo
     from edgekit.cli._progress import progress_display
@@ -43,18 +44,31 @@ def command(ctx: click.Context, output: str, as_json: bool, quiet: bool) -> None
 
     with progress_display(quiet) as progress:
         report = demo.run(Path(output), progress)
+    page = _write_page(report, Path(output))
     if as_json:
         print_json(to_json(report))
     else:
-        _print(report, output)
+        _print(report, output, page)
     if report.failures:
         ctx.exit(report.failures[0].exit_code)
 
 
-def _print(report: Report, output: str) -> None:
-    from rich.console import Console
+def _write_page(report: Report, folder: Path) -> Path | None:
+    """The report to look at; ``None`` where nothing was measured."""
+    if not report.profiles:
+        return None
+    from edgekit.publish import write_text
+    from edgekit.report.html import render
+    from edgekit.summary import summarize
 
-    from edgekit.report.console import guarded, stdout_console
+    page = folder / _PAGE
+    write_text(page, render(report, summarize(report)))
+    return page
+
+
+def _print(report: Report, output: str, page: Path | None) -> None:
+    from edgekit.report.console import stdout_console
+    from edgekit.summary import summarize
 
     out = stdout_console()
     if report.profiles:
@@ -62,12 +76,10 @@ def _print(report: Report, output: str) -> None:
         out.print(table(report))
     for line in conditions(report):
         out.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
-    errors = guarded(Console(stderr=True, highlight=False, soft_wrap=True))
-    for failure in report.failures:
-        errors.print(f"failed: {failure.what}: {failure.message}", style="red", markup=False)
-        for title, text in (("  next: ", failure.hint), ("  log:  ", failure.log)):
-            if text:
-                errors.print(title + text, markup=False)
+    print_failures(report)
+    if page is not None:
+        out.print(f"\n{summarize(report).finding}", style="bold", soft_wrap=True, highlight=False)
+        out.print(f"\nThe report: {page}   (open it in a browser)", soft_wrap=True, highlight=False)
     if report.artifacts:
         out.print(
             f"\nThe files are in {output}/, each with a .json that says how it was made. Now yours:\n"

@@ -113,17 +113,19 @@ def facts(transport: Transport, name: str, raw: Raw | None = None) -> DeviceFact
     cpu = agent_conditions.named(cpuinfo.splitlines()) or (kinds[-1]["part"] if kinds else "") or raw.one("machine")
     memory = re.search(r"\d+", raw.one("memory"))
     load = raw.one("load").split()
+    from profiles.devices._setup import pythons
+
+    there = pythons(transport)
     found: dict[str, Any] = {
         "distribution": _distribution(raw),
         "libc": libc(raw),
         "board": raw.one("board") or f"{raw.one('maker')} {raw.one('phone')}".strip(),
         "soc": raw.one("soc"),
         "abi": raw.one("abi"),
-        "python": raw.one("python"),
+        # That of Termux is on no PATH of adb's shell.
+        "python": raw.one("python") or (there[0].version if there else ""),
     }
-    from profiles.devices._setup import pythons
-
-    runtimes = {key: version for one in reversed(pythons(transport)) for key, version in one.runtimes.items()}
+    runtimes = {key: version for one in reversed(there) for key, version in one.runtimes.items()}
     return DeviceFacts(
         name=name,
         system=f"{raw.one('system')} {raw.one('release')}",

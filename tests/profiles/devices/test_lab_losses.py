@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -52,12 +53,15 @@ def measured(lab: Lab, fault: str, when: str = "", *arguments: str | Path, **env
     return Outcome(found["code"], json.loads(found["stdout"] or "{}"), found["stderr"])
 
 
-def test_a_server_that_is_killed_in_the_middle_costs_nothing_but_time(lab: Lab) -> None:
-    found = measured(lab, "kill-sessions", TIMING)
+@pytest.mark.parametrize("fault", ["kill-sessions", "restart-servers", "freeze-sessions"])
+def test_a_connection_that_is_lost_in_the_middle_costs_nothing_but_time(lab: Lab, fault: str) -> None:
+    command = ("profile", MODEL, MODEL.with_suffix(".onnx"), "--device", SSH, "--budget", "6")
+    found = measured(lab, fault, TIMING, *command)
     assert found.code == 0, found.stderr
-    assert "the connection was lost once" in found.notes
-    assert "trying to get it back" in found.stderr
-    assert len(found.report["profiles"][0]["turns"]) > 5
+    assert found.notes.count("the connection was lost once") == 1
+    assert found.stderr.count("trying to get it back") == 1
+    for one in found.report["profiles"]:
+        assert len(one["turns"]) > 5
 
 
 def test_a_server_that_stays_away_ends_the_command(lab: Lab) -> None:
@@ -73,9 +77,42 @@ def test_a_killed_agent_is_a_failure_of_the_file(lab: Lab) -> None:
     assert f"in LiteRT on {SSH} was killed by SIGKILL" in found.message
 
 
+def test_an_agent_that_stands_still_is_a_failure_of_the_file(lab: Lab) -> None:
+    found = measured(lab, "freeze-agent", TIMING, "profile", MODEL, "--device", SSH, "--timeout", "20")
+    assert found.code == 6, found.stderr
+    assert "was stopped after the time limit of 20 s" in found.message
+
+
 @pytest.mark.parametrize(("fault", "code"), [("interrupt", 130), ("kill-edgekit", -9)])
 def test_a_command_that_ends_early_leaves_nothing(lab: Lab, fault: str, code: int) -> None:
     assert measured(lab, fault, TIMING).code == code
+
+
+def test_a_large_model_is_sent_once(lab: Lab, tmp_path: Path) -> None:
+    import numpy as np
+    import onnx
+
+    tensors = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    table = onnx.numpy_helper.from_array(np.zeros((6_250_000, 4), np.float32), "table")
+    place = onnx.numpy_helper.from_array(np.zeros(1, np.int64), "place")
+    nodes = [
+        onnx.helper.make_node("Gather", ["table", "place"], ["row"]),
+        onnx.helper.make_node("Add", ["x", "row"], ["y"]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "large", tensors[:1], tensors[1:], [table, place])
+    opset = onnx.helper.make_opsetid("", 17)
+    model = tmp_path / "large; touch hurt.onnx"
+    model.write_bytes(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
+    kept = lab.pi / "root/.cache/edgekit/files" / f"{hashlib.sha256(model.read_bytes()).hexdigest()[:40]}-model.onnx"
+    kept.unlink(missing_ok=True)
+    try:
+        for times in (1, 0):
+            found = measured(lab, "nothing", "", "profile", model, "--device", SSH, "--quick")
+            assert found.code == 0, found.stderr
+            assert found.stderr.count(f"… send {model.name} to {SSH}") == times
+            assert kept.stat().st_size == model.stat().st_size > 100_000_000
+    finally:
+        kept.unlink(missing_ok=True)
 
 
 def test_a_full_disk(lab: Lab) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,19 +61,12 @@ class Lab:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command beside the machine, which is up meanwhile; ``ssh://pi-emulated`` leads there."""
         words = [str(SCRIPTS / "fakepi.sh"), str(self.place), "sh", "-c", _INSIDE, str(self.pi), *map(str, command)]
-        with (self.place / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # what one does to the machine is no business of another's
-            found = self._run(words, environment, timeout_s)
+        found = subprocess.run(
+            words, env=self.environment(environment), capture_output=True, text=True, timeout=timeout_s, check=False
+        )
         if found.returncode == NOT_UP:
             pytest.skip(f"the emulated machine did not come up: {found.stderr.strip()[-300:]}")
         return found
-
-    def _run(
-        self, words: Sequence[str], environment: Mapping[str, str], timeout_s: float
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            words, env=self.environment(environment), capture_output=True, text=True, timeout=timeout_s, check=False
-        )
 
     def environment(self, more: Mapping[str, str]) -> dict[str, str]:
         """Of commands: nothing of the user's is touched."""
@@ -106,3 +100,20 @@ def build() -> Path:
     if made.returncode:
         pytest.skip(f"the emulated machine could not be built: {made.stderr.strip()[-300:]}")
     return place
+
+
+def copy(machine: Path, into: Path) -> Path:
+    """A machine of one's own: what tests do to it is no business of others that run at the same time."""
+    into.mkdir()
+    for name in ("x86", "wheels"):
+        (into / name).symlink_to(machine / name)
+    for name in ("adb", "adbhome", "binfmt", "keys", "log"):
+        subprocess.run(["cp", "-a", machine / name, into / name], check=True)
+    (into / "pi").mkdir()
+    kept = (path for path in (machine / "pi").iterdir() if path.name not in ("proc", "dev", "tmp"))
+    subprocess.run(["cp", "-a", "--reflink=auto", *kept, into / "pi"], check=True)
+    for name in ("proc", "dev", "tmp"):
+        (into / "pi" / name).mkdir()
+    shutil.rmtree(into / "pi" / "root" / ".cache", ignore_errors=True)
+    shutil.rmtree(into / "pi" / "data" / "local" / "tmp" / "edgekit", ignore_errors=True)
+    return into

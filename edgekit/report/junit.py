@@ -15,7 +15,7 @@ _ELEMENTS = {REGRESSION: "failure", INCONCLUSIVE: "error"}
 
 
 def junit(report: CheckReport) -> str:
-    """The whole file as text."""
+    """The whole file as text, to be written as UTF-8."""
     counted = {name: sum(one.verdict == verdict for one in report.judgements) for verdict, name in _ELEMENTS.items()}
     numbers = {"tests": len(report.judgements), "failures": counted["failure"], "errors": counted["error"]}
     attributes = {"name": report.command, **{name: str(value) for name, value in numbers.items()}}
@@ -24,7 +24,7 @@ def junit(report: CheckReport) -> str:
     for one in report.judgements:
         suite.append(_case(one))
     ET.indent(root)
-    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _case(one: Judgement) -> ET.Element:

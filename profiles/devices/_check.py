@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from edgekit import registry
 from edgekit.device_types import DeviceCheck, DeviceFacts, Remark
 from edgekit.errors import DeviceError
 from profiles.agent import conditions
-from profiles.devices import _facts, _wheels
+from profiles.devices import _facts, _native, _wheels
 from profiles.devices._transport import Transport
 
 _LEAST_FREE_BYTES = 500_000_000
@@ -32,17 +32,26 @@ def check(transport: Transport, name: str, facts: DeviceFacts, raw: _facts.Raw |
         DeviceError: It cannot be reached.
     """
     raw = raw or _facts.read(transport)
+    programs = _programs(facts)
     remarks = [
         Remark("reachable", "ok", f"It answers as {facts.system}, {facts.machine}."),
-        _python(facts),
-        *_runtimes(facts),
+        _python(facts, programs),
+        *_runtimes(facts, programs),
         *_disk(raw),
         *_weather(facts, raw),
     ]
     return DeviceCheck(name, transport.address, facts, tuple(remarks))
 
 
-def _python(facts: DeviceFacts) -> Remark:
+def _programs(facts: DeviceFacts) -> dict[str, str]:
+    """The native program that lies ready for the device, by the name of the runtime that is not there."""
+    found = {one.runtime: _native.find_runner((), name, facts) for name, one in registry.targets().items()}
+    return {name: path.name for name, path in found.items() if path is not None and name not in facts.runtimes}
+
+
+def _python(facts: DeviceFacts, programs: Mapping[str, str]) -> Remark:
+    if not facts.python and programs:
+        return Remark("python", "warning", "There is no Python: native programs are used.")
     if not facts.python:
         android = facts.libc == "bionic"
         hint = f"Install Termux's Python, {_RUNNERS}" if android else f"sudo apt install python3   (there), {_RUNNERS}"
@@ -54,14 +63,17 @@ def _python(facts: DeviceFacts) -> Remark:
     return Remark("python", "ok", f"Python {facts.python}.")
 
 
-def _runtimes(facts: DeviceFacts) -> Iterator[Remark]:
+def _runtimes(facts: DeviceFacts, programs: Mapping[str, str]) -> Iterator[Remark]:
     """One is enough; where none is there, that is what is missing."""
     setup = f"edgekit devices setup {facts.name}"
     for name, runtime in registry.runtimes().items():
         if name in facts.runtimes:
             yield Remark(name, "ok", f"{runtime.TITLE} {facts.runtimes[name]}.")
             continue
-        state = "warning" if facts.runtimes else "missing"
+        if name in programs:
+            yield Remark(name, "ok", f"{programs[name]}, a native program, runs its files.")
+            continue
+        state = "warning" if facts.runtimes or programs else "missing"
         if facts.python:
             yield Remark(
                 name, state, f"{runtime.TITLE} is not installed. {_wheel(name, facts)}", f"{setup} --runtime {name}"

@@ -57,6 +57,8 @@ def read(printed: str, discard: int, count: int) -> Timed:
     typical = next(fields[name] for name in ("median", "avg", "curr") if name in fields)
     summary = _SUMMARY.search(printed)
     load, first = (round(float(value) * 1000) for value in summary.groups()) if summary else (None, None)
+    if not discard:  # its first inference is that of the warm-up, and 0 where there was none
+        first = round(float(fields.get("first", fields["curr"])) * 1000)
     return Timed([round(float(typical) * 1000)], load, first)
 
 

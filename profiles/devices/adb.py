@@ -142,7 +142,8 @@ def _rows(listing: str) -> list[tuple[str, str]]:
         serial, tab, rest = line.partition("\t")
         if tab:
             state = rest.strip()
-            found.append((serial, "no permissions" if state.startswith("no permissions") else state.split()[0]))
+            word = "no permissions" if state.startswith("no permissions") else state.partition(" ")[0]
+            found.append((serial, word or "unknown"))
     return found
 
 

@@ -145,3 +145,16 @@ def test_settings_to_start_from(folder: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         write(folder / "other.toml", [folder / "none.onnx"])
     assert not (folder / "other.toml").exists()
+
+
+def test_the_example_in_the_docs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "check.md").read_text()
+    example = page.partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "baseline").mkdir()
+    for name in ("model.int8.tflite", "baseline/model.int8.tflite", "model.pt2", "test.npz"):
+        (tmp_path / name).write_text("content")
+    settings = load(written(tmp_path, example))
+    assert settings.devices == ("host", "pi")
+    assert settings.models[0].on("pi").max_p90_ms == 20
+    documented = {name for name in Limits.__dataclass_fields__ if f"`{name}`" in page}
+    assert documented == set(Limits.__dataclass_fields__)

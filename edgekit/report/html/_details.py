@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgekit.drift_types import Drift, FileDrift, Flips, TaskResult
+from edgekit.drift_types import Drift, Figure, FileDrift, Flips, TaskResult
 from edgekit.report.html._text import NONE, bounds, plain, written
 from edgekit.report.html._view import Entry, View
 from edgekit.types import Artifact, Report
@@ -178,10 +178,16 @@ def _outputs(one: Drift) -> list[tuple[str, ...]]:
             f"{one.output}, {item.metric}{f' ({item.unit})' if item.unit else ''}",
             item.unavailable if item.value is None else plain(item.value),
             *(NONE if value is None else plain(value) for value in (item.median, item.p95)),
-            NONE if item.worst is None else f"{plain(item.worst)} (sample {item.worst_sample})",
+            _worst(item),
         )
         for item in one.figures
     ]
+
+
+def _worst(item: Figure) -> str:
+    if item.worst is None:
+        return NONE
+    return plain(item.worst) + ("" if item.worst_sample is None else f" (sample {item.worst_sample})")
 
 
 def _worst_layers(drift: FileDrift) -> Grid:

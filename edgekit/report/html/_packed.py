@@ -12,9 +12,6 @@ from typing import Any
 from edgekit.harmless import harmless
 from edgekit.types import Profile, Report, to_json
 
-MOST_BYTES = 900_000
-"""That the raw data may take in the page."""
-
 _DIGITS = 3
 
 
@@ -34,18 +31,22 @@ def cleaned(value: Any) -> Any:
     return value
 
 
-def raw_data(report: Report) -> tuple[str, str]:
+def raw_data(report: Report, room: int) -> tuple[str, str]:
     """The report as its ``--json`` output, packed, and what was done to it to fit, in words; empty where nothing was.
 
     Pictures of samples are left out: the page shows them. Where the rest is too much, the time of each single run is
     rounded to three digits; and where that is not enough, those times are left out.
+
+    Args:
+        report: Of the page.
+        room: Bytes that it may take.
     """
     report = replace(report, thumbnails=())
     found = packed(_text(report))
-    if len(found) <= MOST_BYTES:
+    if len(found) <= room:
         return found, ""
     found = packed(_text(replace(report, profiles=tuple(map(_rounded, report.profiles)))))
-    if len(found) <= MOST_BYTES:
+    if len(found) <= room:
         return found, f"To keep the page small, the time of each single run is rounded to {_DIGITS} digits in it."
     bare = tuple(replace(one, turns=()) for one in report.profiles)
     words = "To keep the page small, the times of single runs are not in it; the --json output of the command has them."

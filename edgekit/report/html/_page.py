@@ -26,6 +26,9 @@ from edgekit.types import Report
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_DRAWN = len(VARIANTS)
 
+MOST_BYTES = 1_900_000
+"""That the page may take, as far as raw data can make room for that."""
+
 
 @dataclass(frozen=True)
 class Shot:
@@ -51,7 +54,6 @@ def page(report: Report, summary: Summary) -> str:
     view = view_of(report, summary)
     charts = all_charts(view)
     library, script = _library(), (_TEMPLATES / "page.js").read_text()
-    data, data_note = raw_data(report)
     given: dict[str, Any] = {
         "view": view,
         "report": report,
@@ -66,15 +68,18 @@ def page(report: Report, summary: Summary) -> str:
         "places": places(report),
         "conditions": conditions(report),
         "versions": _versions(),
-        "data": data,
-        "data_note": data_note,
+        "data": "",
+        "data_note": "",
         "payload": packed(json.dumps(cleaned(_payload(view, charts)), separators=(",", ":"))) if charts else "",
         "library": packed(library) if charts else "",
         "script": Markup(script),  # noqa: S704 - ours
         "style": Markup(_style()),  # noqa: S704 - ours
         "policy": _policy([script, library] if charts else [script]),
     }
-    return environment.get_template("page.html.j2").render(given)
+    template = environment.get_template("page.html.j2")
+    room = MOST_BYTES - len(template.render(given).encode())
+    data, note = raw_data(report, room)
+    return template.render({**given, "data": data, "data_note": note})
 
 
 def _shown(value: Any) -> Any:

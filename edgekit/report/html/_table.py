@@ -62,9 +62,16 @@ def _ratio(value: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else digits(value)
 
 
+def _points(value: float) -> str:
+    return f"{value * 100:+.2f}" if value else "0"
+
+
 def _decibels(value: float) -> str:
     return f"{value:.1f}"
 
+
+_SHORT = 12
+"""Letters of a reason that has room in place of its figure: ``identical``."""
 
 _FIGURES = (
     _Figure("size", lambda one: one.size, "Of the file.", SIZES),
@@ -120,7 +127,8 @@ def _column(view: View, figure: _Figure) -> Column | None:
         write = lambda value: digits(value / size)  # noqa: E731 - as short as it gets
     elif figure.title in ("accuracy", "change", "delegated"):
         unit, write = _share(values)
-        unit = "points" if unit and figure.title == "change" else unit
+        if unit and figure.title == "change":
+            unit, write = "points", _points
     title = f"{_named(figure, view.entries)}, {unit}" if unit else _named(figure, view.entries)
     return Column(title, False, figure.help, tuple(_cell(one.variant, figure, write) for one in view.entries))
 
@@ -138,7 +146,9 @@ def _named(figure: _Figure, entries: tuple[Entry, ...]) -> str:
 def _cell(variant: Variant, figure: _Figure, write: Write) -> Cell:
     value = figure.of(variant)
     if value.value is None:
-        return Cell(NONE, "", why=value.unavailable)
+        short = value.unavailable if len(value.unavailable) <= _SHORT else NONE
+        order = "Infinity" if value.unavailable == "identical" else ""
+        return Cell(short or NONE, order, why=value.unavailable)
     more = ", ".join(text for text in (bounds_of(value, write), figure.more(variant)) if text)
     return Cell(write(value.value), repr(value.value), more)
 

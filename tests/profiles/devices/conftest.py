@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lab import Lab, build
+from lab import Lab, build, copy
 from local_transport import LocalTransport
 
 from edgekit.device_plugins import ConnectOptions
@@ -38,6 +39,10 @@ def device(transport: LocalTransport, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """The emulated arm64 machine, with a user of its own on this side."""
-    return Lab(build(), tmp_path_factory.mktemp("lab-home"))
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """An emulated arm64 machine of this session's own, with a user of its own on this side."""
+    folder = tmp_path_factory.mktemp("lab")
+    machine = copy(build(), folder / "machine")
+    (folder / "home").mkdir()
+    yield Lab(machine, folder / "home")
+    shutil.rmtree(machine)

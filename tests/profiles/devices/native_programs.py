@@ -35,16 +35,19 @@ def benchmark_model(options: dict[str, str]) -> None:
         begun = time.perf_counter()
         interpreter.invoke()
         times.append((time.perf_counter() - begun) * 1e6)
-    warm, timed = times[: int(options["warmup_runs"])] or times[:1], times[int(options["warmup_runs"]) :]
+    warm, timed = times[: int(options["warmup_runs"])], times[int(options["warmup_runs"]) :]
     print("INFO: STARTING!\nINFO: Loaded model", options["graph"], flush=True)
-    print(f"INFO: count={len(warm)} first={warm[0]:.0f} curr={warm[-1]:.0f} min=1 max=2 avg={np.mean(warm):.4g} std=1")
+    if warm:
+        print(f"INFO: count={len(warm)} first={warm[0]:.0f} curr={warm[-1]:.0f} min=1 max=2 avg={np.mean(warm):.4g}\n")
+    else:
+        print("INFO: count=0\n")
     print(
         f"INFO: count={len(timed)} first={timed[0]:.0f} curr={timed[-1]:.0f} min={min(timed):.0f} max={max(timed):.0f} "
         f"avg={np.mean(timed):.6g} std={np.std(timed):.0f} p5=1 median={np.median(timed):.0f} p95=2\n"
     )
     print(
-        f"INFO: Inference timings in us: Init: {took:.0f}, First inference: {times[0]:.0f}, "
-        f"Warmup (avg): {np.mean(warm):.6g}, Inference (avg): {np.mean(timed):.6g}"
+        f"INFO: Inference timings in us: Init: {took:.0f}, First inference: {warm[0] if warm else 0:.0f}, "
+        f"Warmup (avg): {np.mean(warm) if warm else np.nan:.6g}, Inference (avg): {np.mean(timed):.6g}"
     )
     if "output_filepath" in options:
         outputs = (interpreter.get_tensor(one["index"]).tobytes() for one in interpreter.get_output_details())

@@ -34,6 +34,12 @@ NEW = """INFO: count=1 curr=1357602 p5=1357602 median=1357602 p95=1357602
 INFO: count=50 first=1249964 curr=1240143 min=1238588 max=1252566 avg=1.24027e+06 std=2565 median=1239807
 INFO: Inference timings in us: Init: 5579, First inference: 1357602
 """
+NO_WARM_UP = """INFO: count=0
+
+INFO: count={count}
+
+INFO: Inference timings in us: Init: 5579, First inference: 0, Warmup (avg): nan, Inference (avg): 1250.5
+"""
 
 
 def script(folder: Path, name: str) -> Path:
@@ -71,6 +77,12 @@ def test_statistics_of_old_and_new_programs() -> None:
         _native_tflite.read("Segmentation fault", 0, 1)
 
 
+@pytest.mark.parametrize("count", ["1 curr=1300", "2 curr=1300(all same)", "2 first=1300 curr=1201 min=1201 max=1300"])
+def test_the_first_run_of_a_program_without_warm_up_is_not_zero(count: str) -> None:
+    found = _native_tflite.read(NO_WARM_UP.format(count=count), 0, int(count[0]))
+    assert (found.first_ns, found.load_ns) == (1_300_000, 5_579_000)
+
+
 def test_times_of_executorch_old_and_new() -> None:
     new = "".join(f"I 00 executor_runner.cpp:1] Iteration {number} of 3: {number}.5 ms\n" for number in (1, 2, 3))
     assert _native_executorch.read(new, 1, 2).ns == [2_500_000, 3_500_000]
@@ -98,6 +110,7 @@ def test_a_file_runs_and_its_outputs_come_back(bare: RemoteDevice, tmp_path: Pat
     with opened(bare, tmp_path, model) as session:
         assert len(session.signature.inputs) == len(names)
         raw = {"start": session.ready(), "load": session.load(), "first": session.first(images)}
+        assert raw["first"]["first_ns"] > 0
         assert any("shell and not of an app" in note for note in raw["load"]["notes"])
         (timing,) = rounds.measure([session], budget_s=3.0, seed=0, on_progress=lambda done: None)
         assert timing.error is None

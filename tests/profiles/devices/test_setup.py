@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import platform
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from local_transport import LocalTransport
 
 from edgekit.device_types import DeviceFacts
 from edgekit.errors import DeviceError
 from profiles.agent import clusters
-from profiles.devices import _check, _facts, _wheels
+from profiles.devices import _check, _facts, _setup, _wheels
 
 PI_5 = """processor\t: 0
 CPU implementer\t: 0x41
@@ -151,6 +154,25 @@ def test_without_python_there_are_two_ways() -> None:
     assert "Termux" in android
     assert "--runner" in android
     assert "3.9" in remarks(facts(python="3.7.3", runtimes={}))["python"][1]
+
+
+def test_a_native_program_that_lies_ready_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEKIT_CONFIG", str(tmp_path))
+    phone = facts(python="", runtimes={}, libc="bionic", abi="arm64-v8a")
+    assert remarks(phone)["litert"][0] == "missing"
+    program = tmp_path / "runners" / "arm64-v8a" / "benchmark_model"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    found = remarks(phone)
+    assert found["litert"][:2] == ("ok", "benchmark_model, a native program, runs its files.")
+    assert {state for state, _, _ in found.values()} == {"ok", "warning"}
+
+
+def test_a_python_that_is_on_no_path_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = LocalTransport(tmp_path, python=False)
+    assert _facts.facts(transport, "phone").python == ""
+    monkeypatch.setattr(_setup, "_TERMUX", sys.executable)
+    assert _facts.facts(transport, "phone").python == platform.python_version()
 
 
 def test_the_script_is_understood_by_a_plain_shell(tmp_path: Path) -> None:

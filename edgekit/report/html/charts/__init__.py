@@ -31,7 +31,6 @@ class Chart:
         spec: Of Vega-Lite, without data, colours, width and theme.
         rows: Its data. ``variant`` is the key of a variant: only rows of those that are chosen are drawn, and rows
             without it.
-        wide: Whether it takes the width of the page.
     """
 
     name: str
@@ -39,7 +38,6 @@ class Chart:
     note: str
     spec: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
-    wide: bool = False
 
 
 def all_charts(view: View) -> list[Chart]:

@@ -11,6 +11,9 @@ from edgekit.report.units import TIMES
 
 ORDER = 10
 
+_FEW = 6
+"""Files with so many strokes each that a browser draws them at once."""
+
 _WIDE_RATIO = 30.0
 """Between the slowest and the fastest run, beyond which the axis is logarithmic."""
 
@@ -33,8 +36,9 @@ def _runs(entry: Entry) -> list[int]:
 def _chart(name: str, words: str, timed: list[tuple[Entry, list[int]]]) -> Chart:
     unit, size = scale_for([runs[len(runs) // 2] for _, runs in timed], TIMES)
     rows: list[dict[str, Any]] = []
+    step = 1 if len(timed) <= _FEW else 2
     for entry, runs in timed:
-        rows += [{"variant": key_of(entry), "time": ns / size} for ns in _percentiles(runs)]
+        rows += [{"variant": key_of(entry), "time": ns / size} for ns in _percentiles(runs, step)]
         rows.append(_median(entry, size, len(runs)))
     times = [row["time"] for row in rows if "time" in row]
     log = max(times) > _WIDE_RATIO * min(times) > 0
@@ -43,8 +47,8 @@ def _chart(name: str, words: str, timed: list[tuple[Entry, list[int]]]) -> Chart
     return Chart(
         name,
         f"How long does a run take{words}?",
-        "Each stroke is one per cent of the runs, from the 1st to the 99th; the dot is the median, the bar through it "
-        "its 95 % interval. The slowest one per cent is not drawn.",
+        f"Each stroke is {step} % of the runs; the dot is the median, the bar through it its 95 % interval. The slowest "
+        f"{step} % are not drawn.",
         {"height": {"step": 30}, "encoding": {"y": variant_axis(), "color": colour()}, "layer": _layers(x)},
         rows,
     )
@@ -75,11 +79,9 @@ def _layers(x: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _percentiles(runs: list[int]) -> list[int]:
-    """Of sorted runs, the 1st to the 99th by nearest rank; all of them where there are fewer."""
-    if len(runs) < 100:
-        return runs
-    return [runs[-(-len(runs) * part // 100) - 1] for part in range(1, 100)]
+def _percentiles(runs: list[int], step: int) -> list[int]:
+    """Of sorted runs, by nearest rank, up to the last but one step."""
+    return [runs[-(-len(runs) * part // 100) - 1] for part in range(step, 100, step)]
 
 
 def _median(entry: Entry, size: float, runs: int) -> dict[str, Any]:

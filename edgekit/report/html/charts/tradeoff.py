@@ -64,7 +64,8 @@ def _chart(head: tuple[str, str], entries: list[Entry], values: list[Value], tit
     better = "up" if higher else "down"
     line = " The dashed line joins the files that no other one beats in both." if len(front) > 1 else ""
     note = f"Better is to the left and {better}. Bars are 95 % intervals; where those overlap, little is shown.{line}"
-    layers = [*([_line(x, y)] if len(front) > 1 else []), *_points(x, y, len({one["target"] for one in rows if "target" in one}))]
+    targets = len({one.variant.target for one in entries})
+    layers = [*([_line(x, y)] if len(front) > 1 else []), *_points(x, y, targets)]
     return Chart(*head, note, {"height": 300, "layer": layers}, rows)
 
 
@@ -101,7 +102,8 @@ def _line(x: dict[str, Any], y: dict[str, Any]) -> dict[str, Any]:
 
 def _points(x: dict[str, Any], y: dict[str, Any], targets: int) -> list[dict[str, Any]]:
     own = {"color": colour(legend={"title": None})}
-    shape = {"field": "target", "type": "nominal", "legend": {"title": None, "orient": "top"} if targets > 1 else None}
+    grey = {"title": None, "orient": "top", "columns": 3, "symbolFillColor": "#5a6270", "symbolStrokeColor": "#5a6270"}
+    shape = {"field": "target", "type": "nominal", "legend": grey if targets > 1 else None}
     tip = [
         {"field": "variant", "title": "file"},
         {"field": "time", "title": x["title"], "format": ".4~g"},

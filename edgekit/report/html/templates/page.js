@@ -118,8 +118,8 @@
       axis: { ...label, ...title, gridColor: "#dfe3e8", domainColor: "#dfe3e8", tickColor: "#dfe3e8", tickCount: width < 420 ? 4 : 7 },
       axisX: { titlePadding: 6, labelFlush: false },
       legend: {
-        orient: "bottom", direction: "horizontal", columns: width < 420 ? 1 : 3, labelColor: "#1b1f26", symbolSize: 70,
-        symbolStrokeWidth: 2, labelLimit: width < 420 ? width - 40 : width / 3 - 30, titleColor: "#5a6270", offset: 6, rowPadding: 1,
+        orient: "bottom", direction: "horizontal", columns: width < 420 ? 1 : 2, labelColor: "#1b1f26", symbolSize: 70,
+        symbolStrokeWidth: 2, symbolOpacity: 1, labelLimit: width * (width < 420 ? 0.6 : 0.33) - 24, titleColor: "#5a6270", offset: 6, rowPadding: 1,
       },
       text: { color: "#1b1f26" },
     };

@@ -3,6 +3,7 @@
 A file is *dominated* when another one of its device is at least as good in size, time and accuracy, and better in one
 of them. What is not shown to differ counts as equal: times by their intervals, accuracies by the interval of
 their paired difference. Only what is known of all files of a device counts, and never a time of an emulated CPU.
+A file that may not be taken (:func:`_sound`) never dominates one that may: what computes something else is no choice.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def summarize(report: Report) -> Summary:
     emulated = {place.name: place.facts.emulated for place in report.devices}
     base = _baseline(report)
     variants = [_variant(item, report, base, emulated.get(item.device, False)) for item in report.profiles]
+    variants = [_with_words(one, variants) for one in variants]
     judged = {device: _judged_on([one for one in variants if one.device == device]) for device in emulated or [""]}
     variants = [_with_pareto(one, variants, judged.get(one.device, ())) for one in variants]
     keys = _keys(variants)
@@ -164,6 +166,21 @@ def _words(task: TaskFigure | None) -> str:
     return "better" if (task.difference or 0) * (1 if task.higher_is_better else -1) > 0 else "worse"
 
 
+def _with_words(one: Variant, variants: Sequence[Variant]) -> Variant:
+    """Without a reference, accuracies are held against the baseline's, or else against the best of the device."""
+    if one.accuracy_words or one.accuracy.value is None:
+        return one
+    others = [other for other in variants if other.device == one.device and other.accuracy.value is not None]
+    direction = -1 if one.accuracy_better is False else 1
+    best = max(others, key=lambda other: direction * (other.accuracy.value or 0.0))
+    yardstick = next((other for other in others if other.baseline), best)
+    if yardstick is one:
+        return one
+    return replace(
+        one, accuracy_words={1: "better", 0: "not shown to differ", -1: "worse"}[_more_accurate(one, yardstick)]
+    )
+
+
 def _sqnr(item: Profile, drift: FileDrift | None) -> Value:
     outputs = item.drift if drift is None else drift.outputs
     if not outputs:
@@ -203,6 +220,8 @@ def _with_pareto(one: Variant, variants: Sequence[Variant], on: Sequence[str]) -
 
 def _dominates(one: Variant, other: Variant, on: Sequence[str]) -> bool:
     """Whether a file is at least as good in everything, and better in something."""
+    if _sound(other) and not _sound(one):
+        return False
     signs = [_better(one, other, name) for name in on]
     return all(sign >= 0 for sign in signs) and any(sign > 0 for sign in signs)
 
@@ -269,11 +288,16 @@ def _recommended(variants: Sequence[Variant]) -> Variant | None:
 
     ``None`` with one file alone, and where nothing is known of what the files compute.
     """
-    sound = [one for one in variants if one.pareto and one.verdict not in _BAD and one.accuracy_words != "worse"]
-    known = [one for one in sound if one.verdict != "none" or one.accuracy.value is not None]
-    if len(variants) < 2 or not known:
+    found = [one for one in variants if one.pareto and _sound(one)]
+    if len(variants) < 2 or not found:
         return None
-    return min(known, key=lambda one: (_seconds(one), one.size.value or 0))
+    return min(found, key=lambda one: (_seconds(one), one.size.value or 0))
+
+
+def _sound(one: Variant) -> bool:
+    """Whether it is known what a file computes, and nothing shows that to be worse than it may be."""
+    known = one.verdict != "none" or one.accuracy.value is not None
+    return known and one.verdict not in _BAD and one.accuracy_words != "worse"
 
 
 def _seconds(one: Variant) -> float:

@@ -11,7 +11,8 @@ from edgekit.summary_types import Summary, Value, Variant
 from edgekit.types import Report
 
 _NONE = "-"
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@:/&-])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~@:/&$-]|(?<=www)\.)", re.IGNORECASE)
+"""What markup, mentions, formulas and links begin with; GitHub makes a link of ``www.`` alone."""
 
 
 def markdown(report: Report, summary: Summary) -> str:
@@ -66,7 +67,9 @@ def _below(report: Report, summary: Summary) -> list[str]:
         facts = place.facts
         found.append(f"{escaped(place.name)}: {escaped(facts.cpu)}, {facts.cores} cores, {escaped(facts.system)}.")
     runtimes = dict.fromkeys(item.runtime for item in report.profiles)
-    found.append(f"{', '.join(map(escaped, runtimes))}.")
+    if runtimes:
+        found.append(f"{', '.join(map(escaped, runtimes))}.")
+    found += map(escaped, summary.notes)
     found += [f"Failed: {escaped(one.what)}: {escaped(one.message)}" for one in report.failures]
     return [f"- {line}" for line in found]
 

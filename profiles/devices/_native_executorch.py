@@ -1,7 +1,9 @@
 """ExecuTorch's ``executor_runner``: its options and what it prints.
 
 From its sources (examples/portable/executor_runner). Newer versions print the time of each run, older ones that of all
-together; all of them in milliseconds. Each output has a file of its own.
+together; all of them in milliseconds. Each output has a file of its own. Times are lines of its log, which has to be
+compiled in (EXECUTORCH_ENABLE_LOGGING) and to go to stderr (EXECUTORCH_PAL_DEFAULT=posix; its preset for Android has
+logcat).
 """
 
 from __future__ import annotations
@@ -44,7 +46,10 @@ def read(printed: str, discard: int, count: int) -> Timed:
         return Timed(each[discard:], load, each[0])
     together = _ALL.search(printed)
     if together is None:
-        raise ValueError("there is no line 'Model executed successfully'")
+        raise ValueError(
+            "there is no line 'Model executed successfully'; programs built without logging print none, and those "
+            "of ExecuTorch's Android preset write it to logcat"
+        )
     return Timed([round(float(together[2]) * 1e6 / int(together[1]))], load, None)
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from edgekit.summary_types import Summary
 from edgekit.types import Report
 
+PACKAGES = ("jinja2", "vl_convert")
+EXTRA = "report"
+"""That installs them."""
+
 
 def render(report: Report, summary: Summary) -> str:
     """The page.
@@ -25,7 +29,7 @@ def render(report: Report, summary: Summary) -> str:
     """
     from edgekit import registry
 
-    registry.require(("jinja2", "vl_convert"), "report", "An HTML report")
+    registry.require(PACKAGES, EXTRA, "An HTML report")
     from edgekit.report.html._page import page
 
     return page(report, summary)

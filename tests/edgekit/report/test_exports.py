@@ -19,7 +19,7 @@ from edgekit.report import schema, tensorboard
 from edgekit.report.csv_table import csv_table
 from edgekit.report.markdown import escaped, markdown
 from edgekit.summary import summarize
-from edgekit.types import to_json
+from edgekit.types import Measurement, to_json
 
 MODELS = Path(__file__).parent.parent.parent / "profiles" / "models"
 
@@ -43,6 +43,7 @@ def test_names_cannot_become_markup() -> None:
     assert not re.search(r"(?<!\\)`", text)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert escaped("www.x.org $y$") == "www\\.x.org \\$y\\$"
     assert escaped("a\nb\t*c*") == "a b \\*c\\*"
 
 
@@ -53,6 +54,20 @@ def test_csv_has_every_figure() -> None:
     assert float(rows[0]["latency_p50_ns_low"]) == pytest.approx(4e5 * 0.99)
     assert rows[0]["latency_p90_ns"] == ""
     assert rows[0]["pareto"] == "True"
+
+
+def test_no_two_columns_of_csv_have_one_name() -> None:
+    report = usual()
+    own = (Measurement("accuracy", None, "ratio", True, unavailable="no labels"), Measurement("=1+1", 2.0, "", True))
+    made = replace(
+        report, profiles=tuple(replace(one, measurements=(*one.measurements, *own)) for one in report.profiles)
+    )
+    rows = list(csv.reader(io.StringIO(csv_table(made, summarize(made)))))
+    assert len(set(rows[0])) == len(rows[0])
+    first = dict(zip(rows[0], rows[1], strict=True))
+    assert float(first["headline_accuracy"]) == pytest.approx(0.949)
+    assert first["accuracy"] == ""
+    assert first["'=1+1"] == "2.0"
 
 
 def test_names_cannot_become_formulas() -> None:

@@ -24,7 +24,9 @@ pytest.importorskip("jinja2", reason="the HTML report needs Jinja2 (edgekit[repo
 pytest.importorskip("vl_convert", reason="the HTML report needs vl-convert-python (edgekit[report])")
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser is driven with playwright (edgekit[dev])")
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here (Debian: apt-get install chromium)")
 
@@ -230,7 +232,9 @@ def _natural(name: str) -> list[Any]:
 
 
 def _colour(opened: Shown, place: int) -> str:
-    found: str = opened.page.locator("#choices .swatch").nth(place).evaluate("one => getComputedStyle(one).backgroundColor")
+    found: str = (
+        opened.page.locator("#choices .swatch").nth(place).evaluate("one => getComputedStyle(one).backgroundColor")
+    )
     return found
 
 

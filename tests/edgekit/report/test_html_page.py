@@ -231,7 +231,9 @@ def _linear(colour: str) -> list[float]:
 
 def _contrast(one: str, other: str) -> float:
     """As WCAG 2.1 has it."""
-    levels = sorted(sum(w * part for w, part in zip((0.2126, 0.7152, 0.0722), _linear(c), strict=True)) for c in (one, other))
+    levels = sorted(
+        sum(w * part for w, part in zip((0.2126, 0.7152, 0.0722), _linear(c), strict=True)) for c in (one, other)
+    )
     return (levels[1] + 0.05) / (levels[0] + 0.05)
 
 

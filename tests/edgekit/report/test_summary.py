@@ -8,7 +8,7 @@ from rich.console import Console
 from edgekit.report import summary_table
 from edgekit.report.console import guarded
 from edgekit.summary import summarize
-from edgekit.types import Report
+from edgekit.types import Measurement, Profile, Report
 
 
 def test_the_file_to_take_is_named_with_the_reasons() -> None:
@@ -49,6 +49,44 @@ def test_nothing_is_recommended_that_loses() -> None:
     worse = tuple(drift(one.path[7:], 20.0, -0.05, status="degraded") for one in report.drifts[1:])
     found = summarize(replace(report, drifts=(report.drifts[0], *worse)))
     assert found.recommended in ("", "m.float32.tflite")
+
+
+def with_accuracy(report: Report, values: dict[str, float]) -> Report:
+    def one(item: Profile) -> Profile:
+        value = values[item.path[7:]]
+        figure = Measurement("accuracy", value, "ratio", True, value - 0.01, value + 0.01)
+        return replace(item, measurements=(*item.measurements, figure))
+
+    return replace(report, drifts=(), profiles=tuple(map(one, report.profiles)))
+
+
+def test_what_computes_something_else_beats_nothing() -> None:
+    report = usual()
+    drifts = [replace(one, task=None) for one in report.drifts]
+    # Without labels, and with outputs that have no SQNR, size and time alone are known of all.
+    drifts[2] = replace(drifts[2], outputs=(replace(drifts[2].outputs[0], sqnr_db=None, finding="not finite"),))
+    found = summarize(replace(report, drifts=tuple(drifts)))
+    assert found.judged_on == ("size", "latency")
+    assert found.recommended == "m.int8.tflite"
+
+
+def test_a_loss_that_is_shown_beats_nothing() -> None:
+    report = usual()
+    worse = tuple(drift(one.path[7:], 20.0, -0.005) for one in report.drifts[1:])
+    found = summarize(replace(report, drifts=(report.drifts[0], *worse)))
+    assert found.recommended == "m.float32.tflite"
+
+
+def test_without_a_reference_accuracy_is_held_against_the_baseline() -> None:
+    report = usual()
+    values = dict.fromkeys((one.path[7:] for one in report.profiles), 0.95)
+    found = summarize(with_accuracy(report, {**values, "m.fast.int8.tflite": 0.1}))
+    assert found.recommended == "m.int8.tflite"
+    words = {one.name: one.accuracy_words for one in found.variants}
+    assert words["m.fast.int8.tflite"] == "worse"
+    assert words["m.int8.tflite"] == "not shown to differ"
+    alone = replace(with_accuracy(report, {**values, "m.fast.int8.tflite": 0.1}), comparisons=())
+    assert summarize(alone).recommended == "m.int8.tflite"
 
 
 def test_times_of_an_emulated_cpu_decide_nothing() -> None:

@@ -90,6 +90,8 @@ def test_times_of_executorch_old_and_new() -> None:
     assert (old.ns, old.load_ns, old.first_ns) == ([2_500_000], None, None)
     with pytest.raises(ValueError, match="executed successfully"):
         _native_executorch.read("E 00 Loading failed", 0, 1)
+    with pytest.raises(ValueError, match="logcat"):
+        _native_executorch.read("OutputX 0: tensor(sizes=[1, 2], [0.5, 0.25])", 0, 1)
 
 
 def test_names_of_tensors_never_reach_the_command_line() -> None:

@@ -34,7 +34,11 @@ def _chart(index: int, target: str, looked: list[tuple[Entry, LayersResult]], se
         f"layers-{index}",
         f"Where in the network does drift begin{f' ({target})' if several else ''}?",
         f"Each dot is the output of one layer, against {base}.{ring}{left}",
-        {"height": 280, "encoding": {"color": colour(legend={"title": None})}, "layer": _LAYERS if begins else _LAYERS[:2]},
+        {
+            "height": 280,
+            "encoding": {"color": colour(legend={"title": None})},
+            "layer": _LAYERS if begins else _LAYERS[:2],
+        },
         rows,
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from edgekit import registry
 from edgekit.drift_types import FileDrift, TaskFigure
 from edgekit.summary_types import Summary, Value, Variant
 from edgekit.types import Comparison, Measurement, Profile, Report
@@ -332,8 +333,7 @@ def _alone(one: Variant) -> str:
 
 
 def _named(one: Variant) -> str:
-    titles = {"tflite": "TFLite", "onnx": "ONNX", "executorch": "ExecuTorch"}
-    return f"{one.scheme} {titles.get(one.target, one.target)} ({one.key})".strip()
+    return f"{one.scheme} {registry.targets()[one.target].title} ({one.key})".strip()
 
 
 def _size_words(one: Variant) -> str:

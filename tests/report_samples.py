@@ -93,7 +93,7 @@ def _profile(path: str, place: int, dice: random.Random, runs: int, layers: int,
         path=path, target=TARGETS[place % 3], sha256=f"{place:064x}", inputs_sha256="0" * 64, runtime="LiteRT 2.3.0",
         threads=1, turns=turns, device=device, scheme=SCHEMES[place % 5],
         measurements=(
-            Measurement("latency_p50_ns", middle, "ns", False, middle * 0.97, middle * 1.03, "95% CI of the median", runs),
+            Measurement("latency_p50_ns", middle, "ns", False, middle * 0.97, middle * 1.03, "95% CI", runs),
             Measurement("latency_p90_ns", middle * 1.2, "ns", False, None, middle * 1.3, "95% upper bound", runs),
             Measurement("size_bytes", size, "bytes", False, samples=1),
             Measurement("peak_memory_bytes", 200_000 + 1000 * place, "bytes", False, samples=1),
@@ -108,7 +108,7 @@ def _profile(path: str, place: int, dice: random.Random, runs: int, layers: int,
         work=tuple(
             NodeWork(f"{name} op {index % 5}", f"0:{index}", 1000, size // (2 * layers), 100) for index in range(layers)
         ),
-        sustained=Sustained(60, 5, tuple(Moment(2.5 + 5 * at, middle * (1 + at / 50), 100, 40.0 + at) for at in range(12))),
+        sustained=Sustained(60, 5, tuple(Moment(5.0 * at, middle * (1 + at / 50), 99, 40.0 + at) for at in range(12))),
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ Examples:
 @measured_options
 @click.pass_context
 def command(ctx: click.Context, /, **_: Any) -> int:
-    """Measure .tflite, .onnx and .pte files on this machine.
+    """Measure .tflite, .onnx and .pte files, on this machine or on attached devices.
 
     Size, load time, first run, latency with its spread, peak memory; with --reference how far the outputs are
     from the source model's, with labels in --data the accuracy. Each file runs in a process of its own, and

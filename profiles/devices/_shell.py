@@ -198,7 +198,18 @@ class ShellTransport(ABC):
             process.wait()
 
     def _popen(self, script: str, errors: int | IO[bytes], *, lasting: bool = False) -> subprocess.Popen[bytes]:
-        command = self.command(script, lasting=lasting)
+        return self.connecting(self.command(script, lasting=lasting), errors)
+
+    def connecting(self, command: list[str], errors: int | IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the program that connects, in a process group of its own.
+
+        Args:
+            command: The program and its words.
+            errors: Where its stderr goes.
+
+        Raises:
+            DeviceError: It is not on this machine.
+        """
         try:
             return subprocess.Popen(  # noqa: S603 - the user's own ssh or adb
                 command,

@@ -133,18 +133,8 @@ class SshTransport(ShellTransport):
         target = self._target(marked("exec cat >/dev/null", mark))
         command = [*self._ssh(), "-M", "-S", socket, *words, *target]
         log = self.scratch / f"job-ssh-{Path(socket).name}.log"
-        try:
-            with log.open("wb") as errors:
-                process = subprocess.Popen(  # noqa: S603 - the user's own ssh
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors,
-                    bufsize=0,
-                    start_new_session=True,
-                )
-        except FileNotFoundError:
-            raise DeviceError(f"There is no program {command[0]} on this machine.", hint=self.program) from None
+        with log.open("wb") as errors:
+            process = self.connecting(command, errors)
         master = _Master(process, socket)
         try:
             # Twice: once for the network, once for the login.

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgekit.drift_types import Drift, Figure, FileDrift, Flips, TaskResult
-from edgekit.report.html._text import NONE, bounds, plain, written
+from edgekit.report.html._text import NONE, bounds_in, plain, written
 from edgekit.report.html._view import Entry, View
 from edgekit.types import Artifact, Report
 
 _MOST_CLASSES = 20
 _MOST_ROWS = 15
-_NAMES = {"_ns": "", "_bytes": "", "_ratio": "", "_db": ""}
+_UNITS = ("_ns", "_bytes", "_ratio", "_db")
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def _facts(entry: Entry, artifact: Artifact | None) -> list[tuple[str, str]]:
 
 def name_of(metric: str) -> str:
     """A metric as a reader calls it: ``latency p50`` of ``latency_p50_ns``."""
-    for ending, instead in _NAMES.items():
-        metric = metric.removesuffix(ending) + instead if metric.endswith(ending) else metric
+    for ending in _UNITS:
+        metric = metric.removesuffix(ending)
     return metric.replace("_", " ")
 
 
@@ -128,7 +128,7 @@ def _measured(entry: Entry) -> Grid:
         (
             name_of(one.metric),
             written(one.value, one.unit),
-            bounds(one.low, one.high, lambda value, unit=one.unit: written(value, unit)),
+            bounds_in(one.unit, one.low, one.high),
             str(one.samples or NONE),
             one.spread,
         )
@@ -153,7 +153,7 @@ def _task(task: TaskResult) -> list[Grid]:
             one.metric,
             written(one.value, one.unit),
             written(one.reference, one.unit),
-            bounds(one.difference_low, one.difference_high, lambda value, unit=one.unit: written(value, unit)),
+            bounds_in(one.unit, one.difference_low, one.difference_high),
             one.unavailable or one.words,
         )
         for one in task.figures
@@ -176,8 +176,7 @@ def _outputs(one: Drift) -> list[tuple[str, ...]]:
     return [
         (
             f"{one.output}, {item.metric}{f' ({item.unit})' if item.unit else ''}",
-            item.unavailable if item.value is None else plain(item.value),
-            *(NONE if value is None else plain(value) for value in (item.median, item.p95)),
+            *(NONE if value is None else plain(value) for value in (item.value, item.median, item.p95)),
             _worst(item),
         )
         for item in one.figures
@@ -185,8 +184,9 @@ def _outputs(one: Drift) -> list[tuple[str, ...]]:
 
 
 def _worst(item: Figure) -> str:
+    """Or why there is no figure."""
     if item.worst is None:
-        return NONE
+        return item.unavailable or NONE
     return plain(item.worst) + ("" if item.worst_sample is None else f" (sample {item.worst_sample})")
 
 

@@ -26,6 +26,9 @@ from edgekit.types import Report
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_DRAWN = len(VARIANTS)
 
+_MOST_NAMES = 3
+_MOST_MIXED = 4
+
 MOST_BYTES = 1_900_000
 """That the page may take, as far as raw data can make room for that."""
 
@@ -65,6 +68,7 @@ def page(report: Report, summary: Summary) -> str:
         "most_drawn": _MOST_DRAWN,
         "shots": _shots(view),
         "details": details(view),
+        "most_mixed": _MOST_MIXED,
         "places": places(report),
         "conditions": conditions(report),
         "versions": _versions(),
@@ -129,9 +133,14 @@ def _shots(view: View) -> list[Shot]:
             broken.setdefault(entry.variant.name, set()).update(entry.drift.task.flips.broken_samples)
     return [
         Shot(one.png, one.sample, one.label, one.width, one.height,
-             tuple(name for name, samples in broken.items() if one.sample in samples))
+             _few([name for name, samples in broken.items() if one.sample in samples]))
         for one in view.report.thumbnails
     ]  # fmt: skip
+
+
+def _few(names: list[str]) -> tuple[str, ...]:
+    left = len(names) - _MOST_NAMES
+    return (*names[:_MOST_NAMES], f"{left} others") if left > 1 else tuple(names)
 
 
 def _versions() -> Mapping[str, str]:
@@ -143,7 +152,7 @@ def _library() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script, from the installed package."""
     import vl_convert
 
-    return str(vl_convert.javascript_bundle())
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def _style() -> str:

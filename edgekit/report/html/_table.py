@@ -18,13 +18,15 @@ class Cell:
     Attributes:
         text: The figure.
         order: To sort by: a number, or words; empty where there is nothing, which goes last.
-        more: Its interval, or a word beside it.
+        interval: Of it.
+        words: Beside it.
         why: Why there is nothing.
     """
 
     text: str
     order: str
-    more: str = ""
+    interval: str = ""
+    words: str = ""
     why: str = ""
 
 
@@ -149,8 +151,7 @@ def _cell(variant: Variant, figure: _Figure, write: Write) -> Cell:
         short = value.unavailable if len(value.unavailable) <= _SHORT else NONE
         order = "Infinity" if value.unavailable == "identical" else ""
         return Cell(short or NONE, order, why=value.unavailable)
-    more = ", ".join(text for text in (bounds_of(value, write), figure.more(variant)) if text)
-    return Cell(write(value.value), repr(value.value), more)
+    return Cell(write(value.value), repr(value.value), bounds_of(value, write), figure.more(variant))
 
 
 _RANK = ("equal", "acceptable", "degraded", "broken")

@@ -9,7 +9,7 @@ from edgekit.summary_types import Value
 
 Write = Callable[[float], str]
 
-NONE = "–"
+NONE = "-"
 
 
 def scale_for(values: Iterable[float], units: tuple[Unit, ...]) -> Unit:
@@ -49,6 +49,11 @@ def bounds(low: float | None, high: float | None, write: Write) -> str:
     if low is None:
         return f"≤ {write(high)}" if high is not None else ""
     return f"≥ {write(low)}" if high is None else f"[{write(low)}, {write(high)}]"
+
+
+def bounds_in(unit: str, low: float | None, high: float | None) -> str:
+    """The same with units: ``[1.2 ms, 1.4 ms]``."""
+    return bounds(low, high, lambda value: written(value, unit))
 
 
 def bounds_of(value: Value, write: Write) -> str:

@@ -31,6 +31,8 @@ CHROMIUM = next(
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here (Debian: apt-get install chromium)")
 
 DESKTOP, PHONE = (1280, 800), (360, 740)
+PAPER = 703
+"""A4 between margins of 12 mm, in CSS pixels."""
 DRAWN_MS = 60_000
 
 Open = Callable[..., "Shown"]
@@ -48,7 +50,7 @@ class Shown:
         page.on("request", lambda request: self.asked.append(request.url))
         self.address = path.as_uri()
         page.goto(self.address)
-        page.wait_for_function("document.documentElement.dataset.drawn", timeout=DRAWN_MS)
+        page.wait_for_selector("html[data-drawn]", state="attached", timeout=DRAWN_MS)
 
     def quiet(self) -> bool:
         """Whether nothing was said, and nothing but the file was asked for."""
@@ -100,7 +102,7 @@ def test_every_chart_is_drawn_and_nothing_overflows(
     assert opened.quiet(), (opened.said, opened.asked)
     marks = opened.page.evaluate(
         """() => [...document.querySelectorAll(".chart")].map((one) => [one.id,
-             one.querySelectorAll('svg [role="graphics-symbol"], svg .mark-rect path, svg .mark-symbol path').length])"""
+             one.querySelectorAll('svg .mark-rect path, svg .mark-symbol path').length])"""
     )
     assert len(marks) >= 6
     assert all(count > 0 for _, count in marks), marks
@@ -151,7 +153,7 @@ def test_details_fold_and_a_link_opens_them(shown: Open) -> None:
 
     assert not detail.evaluate("one => one.open")
     opened.page.locator('#table a[href="#file-1"]').click()
-    opened.page.wait_for_function("document.getElementById('file-1').open")
+    sync_api.expect(detail).to_have_attribute("open", "")
     detail.locator("summary").first.click()
     assert not detail.evaluate("one => one.open")
 
@@ -163,7 +165,7 @@ def test_files_leave_charts_and_keep_their_colours(shown: Open) -> None:
 
     opened.page.locator("#chooser summary").click()
     opened.page.locator("#choices input").nth(1).uncheck()
-    opened.page.wait_for_function("document.querySelectorAll('#chart-latency-0 .mark-symbol path').length === 11")
+    sync_api.expect(opened.page.locator("#chart-latency-0 .mark-symbol path")).to_have_count(11)
 
     assert opened.texts("#count") == ["11 of 14"]
     assert _colour(opened, 2) == kept
@@ -186,6 +188,8 @@ def test_paper_is_light_and_folds_nothing(shown: Open) -> None:
 
     opened.page.emulate_media(media="print", color_scheme="dark")
     assert _colours(opened) == light
+    opened.page.set_viewport_size({"width": PAPER, "height": 1000})
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= PAPER
     opened.page.pdf()
     assert opened.page.locator("details.file[open]").count() == 0
 

@@ -34,6 +34,7 @@ HOSTILE = (
     "\u202egnp.exe",
     "a,b;$(id)|`id`\nnext",
     "__proto__",
+    "not utf-8 \udcff",
 )
 
 
@@ -231,10 +232,12 @@ def _linear(colour: str) -> list[float]:
 
 def _contrast(one: str, other: str) -> float:
     """As WCAG 2.1 has it."""
-    levels = sorted(
-        sum(w * part for w, part in zip((0.2126, 0.7152, 0.0722), _linear(c), strict=True)) for c in (one, other)
-    )
-    return (levels[1] + 0.05) / (levels[0] + 0.05)
+    low, high = sorted(map(_luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), _linear(colour), strict=True))
 
 
 def _lab(colour: str) -> tuple[float, float, float]:

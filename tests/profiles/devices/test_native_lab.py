@@ -31,11 +31,12 @@ def test_a_native_program_runs_over_adb_and_nothing_of_it_stays(lab: Lab, tmp_pa
     words = ("profile", MODELS / "tiny.tflite", "--device", ADB, "--runner", program, "--budget", "3", "--json")
     found = lab.edgekit(*words)
     assert found.returncode == 0, found.stderr
-    (file,) = json.loads(found.stdout)["files"]
-    figures = {one["metric"]: one for one in file["metrics"]}
-    assert figures["latency_p50_ns"]["value"] == 800_000
-    assert figures["latency_p99_ns"]["value"] is None
-    assert figures["peak_memory_bytes"]["value"] is None
-    assert figures["load_ns"]["value"] == 5_579_000
+    (profile,) = json.loads(found.stdout)["profiles"]
+    figures = {one["metric"]: one["value"] for one in profile["measurements"]}
+    assert figures["latency_p50_ns"] == 800_000
+    assert figures["latency_p99_ns"] is None
+    assert figures["peak_memory_bytes"] is None
+    assert figures["load_ns"] == 5_579_000
+    assert figures["first_run_ns"] == 900_000
     runs = lab.pi / "data" / "local" / "tmp" / "edgekit" / "run"
     assert not runs.exists() or not list(runs.iterdir())

@@ -47,8 +47,8 @@ def _chart(name: str, words: str, timed: list[tuple[Entry, list[int]]]) -> Chart
     return Chart(
         name,
         f"How long does a run take{words}?",
-        f"Each stroke is {step} % of the runs; the dot is the median, the bar through it its 95 % interval. The slowest "
-        f"{step} % are not drawn.",
+        f"Each stroke is {step} % of the runs; the dot is the median, the bar through it its 95 % interval. The "
+        f"slowest {step} % are not drawn.",
         {"height": {"step": 30}, "encoding": {"y": variant_axis(), "color": colour()}, "layer": _layers(x)},
         rows,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from edgekit.report.html._text import scale_for
@@ -25,7 +26,7 @@ def charts(view: View) -> list[Chart]:
         found.append(
             _chart(
                 (name, f"Does it stay that fast{words}?", f"median time of a run ({unit})"),
-                _rows(moments, lambda one, by=size: one.p50_ns / by),
+                _rows(moments, partial(_time, size)),
             )
         )
         warm = _rows(moments, lambda one: one.temperature_celsius)
@@ -37,6 +38,10 @@ def charts(view: View) -> list[Chart]:
 def _moments(entry: Entry) -> tuple[Moment, ...]:
     run = entry.profile.sustained if entry.profile is not None else None
     return run.moments if run is not None else ()
+
+
+def _time(size: float, one: Moment) -> float:
+    return one.p50_ns / size
 
 
 def _rows(moments: dict[str, tuple[Moment, ...]], of: Callable[[Moment], float | None]) -> list[dict[str, Any]]:

@@ -191,6 +191,8 @@
     };
     const drawAll = async () => {
       for (const one of data.charts) {
+        // The page scrolls and folds meanwhile.
+        await new Promise((resolve) => { setTimeout(resolve); });
         try {
           await draw(one);
         } catch (error) {

@@ -333,7 +333,13 @@ def _alone(one: Variant) -> str:
 
 
 def _named(one: Variant) -> str:
-    return f"{one.scheme} {registry.targets()[one.target].title} ({one.key})".strip()
+    return f"{one.scheme} {_title(one.target)} ({one.key})".strip()
+
+
+def _title(target: str) -> str:
+    """As users call it; a saved run may have one that is not installed here."""
+    known = registry.targets()
+    return known[target].title if target in known else target
 
 
 def _size_words(one: Variant) -> str:

@@ -63,13 +63,13 @@ def wanted(typed: Mapping[str, Any]) -> bool:
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} {path}: there is no such folder.", hint="Make the folder first.")
     if typed["html"] is not None:
-        from edgekit.report.html import EXTRA, PACKAGES
+        from edgekit.report import html
 
-        registry.require(PACKAGES, EXTRA, "--html")
+        registry.require(html.PACKAGES, html.EXTRA, "--html")
     if typed["tensorboard"] is not None:
-        from edgekit.report.tensorboard import EXTRA, PACKAGES
+        from edgekit.report import tensorboard
 
-        registry.require(PACKAGES, EXTRA, "--tensorboard")
+        registry.require(tensorboard.PACKAGES, tensorboard.EXTRA, "--tensorboard")
     return any(typed[name] is not None for name in _OF_OPERATORS)
 
 

@@ -58,7 +58,7 @@ def read(printed: str, discard: int, count: int) -> Timed:
     summary = _SUMMARY.search(printed)
     load, first = (round(float(value) * 1000) for value in summary.groups()) if summary else (None, None)
     if not discard:  # its first inference is that of the warm-up, and 0 where there was none
-        first = round(float(fields.get("first", fields["curr"])) * 1000)
+        first = round(float(fields["first" if "first" in fields else "curr"]) * 1000)
     return Timed([round(float(typical) * 1000)], load, first)
 
 

@@ -215,6 +215,7 @@ class Report:
     Attributes:
         devices: Where files ran, in the order that they were given.
         thumbnails: Pictures of samples that went from right to wrong.
+        invocation: The command line that made it; empty where a program called the library.
         data: What files were run on (:func:`edgekit.data_facts.of_samples`), and ``random``: whether it was made up.
     """
 
@@ -229,6 +230,7 @@ class Report:
     notes: tuple[str, ...] = ()
     devices: tuple[Place, ...] = ()
     thumbnails: tuple[Thumbnail, ...] = ()
+    invocation: str = ""
     data: Mapping[str, Any] = field(default_factory=dict)
 
 

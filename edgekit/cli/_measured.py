@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +69,7 @@ def measure(ctx: click.Context, call: Callable[..., Report], **more: Any) -> int
             measuring=measuring,
             progress=progress,
         )
+    report = replace(report, invocation=shlex.join(["edgekit", *sys.argv[1:]]))
     export(report, typed)
     return print_measured(report, as_json=typed["as_json"])
 

@@ -63,7 +63,8 @@ class Comparison:
         rounds: In which both were timed.
         reason: Why it is inconclusive.
         device: That the file ran on (:attr:`Place.name`).
-        baseline_device: That the baseline ran on; where it is another one, the rounds were not the same.
+        baseline_device: That the baseline ran on.
+        same_rounds: Whether the two took turns; else the ratio is that of two medians.
     """
 
     path: str
@@ -79,6 +80,7 @@ class Comparison:
     reason: str = ""
     device: str = "host"
     baseline_device: str = "host"
+    same_rounds: bool = True
 
 
 @dataclass(frozen=True)

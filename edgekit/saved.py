@@ -162,7 +162,7 @@ def _compared(base: Profile, item: Profile, places: Mapping[str, Place]) -> Comp
     """A ratio of medians, with the widest interval that their intervals allow."""
     floor = max(SEQUENTIAL_FLOOR, _speed_change(base, item)) if base.device == item.device else SEQUENTIAL_FLOOR
     mine, theirs = (Side(one.path, one.threads, one.device, _emulated(places, one.device)) for one in (item, base))
-    return judged(mine, theirs, of_medians(item, base), floor)
+    return judged(mine, theirs, of_medians(item, base), floor, same_rounds=False)
 
 
 def _emulated(places: Mapping[str, Place], name: str) -> bool:

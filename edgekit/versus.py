@@ -113,7 +113,7 @@ class Side:
     emulated: bool = False
 
 
-def judged(one: Side, baseline: Side, ratio: Any, floor: float | None) -> Comparison:
+def judged(one: Side, baseline: Side, ratio: Any, floor: float | None, *, same_rounds: bool = True) -> Comparison:
     """What a ratio shows of a file.
 
     Args:
@@ -121,6 +121,7 @@ def judged(one: Side, baseline: Side, ratio: Any, floor: float | None) -> Compar
         baseline: What it is compared with.
         ratio: A :class:`profiles.pairs.Ratio`, or ``None`` where there is none.
         floor: Differences up to this share are none; ``None`` where that is not known.
+        same_rounds: Whether the two took turns.
     """
     verdict, reason = registry.function("profiles.pairs:verdict")(ratio, floor)
     if one.emulated or baseline.emulated:
@@ -137,6 +138,7 @@ def judged(one: Side, baseline: Side, ratio: Any, floor: float | None) -> Compar
         reason=reason,
         device=one.device,
         baseline_device=baseline.device,
+        same_rounds=same_rounds,
     )
 
 
@@ -157,7 +159,7 @@ def across(profiles: Sequence[Profile], places: Sequence[Place]) -> list[Compari
         other = base.get((item.path, item.threads))
         if item.device != first and other is not None:
             mine, base_side = (Side(one.path, one.threads, one.device, emulated[one.device]) for one in (item, other))
-            found.append(judged(mine, base_side, of_medians(item, other), SEQUENTIAL_FLOOR))
+            found.append(judged(mine, base_side, of_medians(item, other), SEQUENTIAL_FLOOR, same_rounds=False))
     return found
 
 

@@ -45,8 +45,8 @@ def show(report: Report, console: Console) -> None:
 def _lines(comparisons: Sequence[Comparison]) -> list[str]:
     """What the ratios are to, and what of them is noise."""
     found = []
-    same = [one for one in comparisons if one.device == one.baseline_device]
-    bases = {one.device: one for one in reversed(same)}
+    turns = [one for one in comparisons if one.same_rounds]
+    bases = {one.device: one for one in reversed(turns)}
     for device, one in reversed(bases.items()):
         floor = (
             "what two processes of it differ by is not known"
@@ -55,7 +55,7 @@ def _lines(comparisons: Sequence[Comparison]) -> list[str]:
         )
         on = f" on {device}" if len(bases) > 1 else ""
         found.append(f"Baseline{on}: {Path(one.baseline).name}; {floor}. Each ratio is of runs in the same rounds.")
-    if len(same) < len(comparisons):
+    if any(one.device != one.baseline_device for one in comparisons):
         found.append("Between devices a ratio is that of two medians, with the widest interval that theirs allow.")
     return found
 

@@ -215,3 +215,32 @@ def test_a_real_run_and_a_copy_of_it(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.exception
     assert "Runs made at different times" in shown.stdout
     assert "no difference shown" in shown.stdout or "inconclusive" in shown.stdout
+
+
+def on_device(report: Report, name: str, *, cpu: str, emulated: bool = False) -> Report:
+    facts = DeviceFacts(name, "Linux", "aarch64", cpu, 4, 1, "3.11", 0.0, emulated)
+    profiles = tuple(replace(item, device=name, runtime="LiteRT 3") for item in report.profiles)
+    return replace(report, profiles=profiles, devices=(Place(name, facts, {"cpu": cpu}),))
+
+
+def test_saved_runs_of_two_devices_are_compared_file_by_file(tmp_path: Path) -> None:
+    paths = save(tmp_path, host=run("m.tflite", 1e6), pi=on_device(run("m.tflite", 5e6), "pi", cpu="another"))
+    report = compare_saved(paths)
+    (found,) = report.comparisons
+    assert (found.device, found.baseline_device, found.verdict) == ("pi", "host", "slower")
+    assert found.ratio == pytest.approx(5)
+    assert [place.name for place in report.devices] == ["host", "pi"]
+    assert any("LiteRT 2 on host, LiteRT 3 on pi" in note for note in report.notes)
+
+
+def test_times_of_an_emulated_device_have_no_verdict(tmp_path: Path) -> None:
+    paths = save(tmp_path, host=run("m.tflite", 1e6), pi=on_device(run("m.tflite", 5e6), "pi", cpu="x", emulated=True))
+    (found,) = compare_saved(paths).comparisons
+    assert found.verdict == "inconclusive"
+    assert "emulated" in found.reason
+
+
+def test_one_device_under_two_conditions_is_refused(tmp_path: Path) -> None:
+    first, second = (on_device(run("m.tflite", 1e6), "pi", cpu=cpu) for cpu in ("one", "two"))
+    with pytest.raises(UsageError, match="cpu: one and two"):
+        compare_saved(save(tmp_path, first=first, second=second))

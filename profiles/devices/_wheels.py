@@ -127,6 +127,7 @@ def unpack(wheels: Sequence[Path], platform: Platform, tree: Path) -> None:
     found = _pip(
         [
             "install", "--target", str(tree), "--no-deps", "--no-compile", "--no-index", "--no-warn-conflicts",
+            "--ignore-requires-python",  # pip asks that of this machine's Python
             *platform.options(), *map(str, wheels),
         ]
     )  # fmt: skip

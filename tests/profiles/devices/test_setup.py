@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import zipfile
 import sys
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,20 @@ def test_a_wheel_for_another_machine_is_named(tmp_path: Path) -> None:
     wheel.write_bytes(b"")
     with pytest.raises(DeviceError, match=r"numpy-2.0.0-cp311-cp311-manylinux_2_17_x86_64.whl is no wheel for"):
         _wheels.unpack([wheel], platform, tmp_path / "tree")
+
+
+@pytest.mark.parametrize("required", ["<3.10", ">=3.99"])
+def test_wheels_are_for_the_python_there_and_not_for_this_one(tmp_path: Path, required: str) -> None:
+    name = tmp_path / "small-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(name, "w") as archive:
+        archive.writestr("small.py", "")
+        head = f"Metadata-Version: 2.1\nName: small\nVersion: 1.0\nRequires-Python: {required}\n"
+        archive.writestr("small-1.0.dist-info/METADATA", head)
+        tag = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        archive.writestr("small-1.0.dist-info/WHEEL", tag)
+        archive.writestr("small-1.0.dist-info/RECORD", "")
+    _wheels.unpack([name], _wheels.platform_of("3.9.2", "aarch64", "glibc 2.31"), tmp_path / "tree")
+    assert (tmp_path / "tree" / "small.py").exists()
 
 
 def test_kinds_of_cpus_the_fastest_last() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import platform
 import subprocess
-import zipfile
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 

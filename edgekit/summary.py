@@ -41,7 +41,10 @@ def summarize(report: Report) -> Summary:
     base = _baseline(report)
     variants = [_variant(item, report, base, emulated.get(item.device, False)) for item in report.profiles]
     variants = [_with_words(one, variants) for one in variants]
-    judged = {device: _judged_on([one for one in variants if one.device == device]) for device in emulated or [""]}
+    judged = {
+        device: _judged_on([one for one in variants if one.device == device])
+        for device in dict.fromkeys(one.device for one in variants)
+    }
     variants = [_with_pareto(one, variants, judged.get(one.device, ())) for one in variants]
     keys = _keys(variants)
     variants = [replace(one, key=key) for one, key in zip(variants, keys, strict=True)]
@@ -279,7 +282,7 @@ def _keys(variants: Sequence[Variant]) -> list[str]:
     return [
         (one.path if one.name in several else one.name)
         + (f" on {one.device}" if devices else "")
-        + (f", {one.threads} threads" if threads else "")
+        + (f", {one.threads} thread{'s' if one.threads > 1 else ''}" if threads else "")
         for one in variants
     ]
 

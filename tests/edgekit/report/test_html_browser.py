@@ -172,6 +172,26 @@ def test_files_leave_charts_and_keep_their_colours(shown: Open) -> None:
     assert opened.quiet(), opened.said
 
 
+def test_a_chart_without_a_chosen_file_says_so(shown: Open) -> None:
+    opened = shown(report_of(12))
+    whole = opened.page.evaluate("document.documentElement.scrollHeight")
+
+    for label in opened.page.locator("#choices label").all():
+        if not label.inner_text().strip().endswith(".tflite"):
+            label.locator("input").click()
+    sync_api.expect(opened.page.locator(".chart svg.marks")).to_have_count(7, timeout=DRAWN_MS)
+
+    assert opened.page.evaluate("document.documentElement.scrollHeight") < whole
+    words = [text for text in opened.texts(".chart") if text.startswith("None of the chosen files")]
+    assert len(words) == 2, "of the layers of the two other formats"
+    assert opened.quiet(), opened.said
+
+    for label in opened.page.locator("#choices label").all():
+        label.locator("input").check()
+    sync_api.expect(opened.page.locator(".chart svg.marks")).to_have_count(9, timeout=DRAWN_MS)
+    assert opened.quiet(), opened.said
+
+
 def test_the_button_changes_the_colours_of_the_page_and_of_what_is_drawn(shown: Open) -> None:
     opened = shown(report_of(3))
     before = _colours(opened)

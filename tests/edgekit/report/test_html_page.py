@@ -20,7 +20,7 @@ from edgekit.report.html._colours import INK, TYPES, VARIANTS
 from edgekit.report.html._details import confusion
 from edgekit.report.html._page import MOST_BYTES
 from edgekit.summary import summarize
-from edgekit.types import Report, from_json
+from edgekit.types import Measurement, NodeWork, Report, from_json
 
 pytest.importorskip("jinja2", reason="the HTML report needs Jinja2 (edgekit[report])")
 pytest.importorskip("vl_convert", reason="the HTML report needs vl-convert-python (edgekit[report])")
@@ -152,6 +152,24 @@ def test_every_chart_has_titles_on_its_axes() -> None:
         axes = [axis for axis in _axes(chart["spec"]) if axis["type"] == "quantitative"]
         assert axes, chart["name"]
         assert all(axis["title"] for axis in axes), chart["name"]
+
+
+def test_weights_that_two_operators_read_count_once() -> None:
+    report = report_of(1)
+    stored = 40_000
+    work = (
+        NodeWork("DEQUANTIZE", "0:0", 0, stored, 0),
+        NodeWork("CONV_2D", "0:1", 1000, stored, 100),
+        NodeWork("RESHAPE", "0:2", 0, 16, 0),
+    )
+    figures = {"size_bytes": 50_000.0, "weights_bytes": stored + 16.0}
+    taken = tuple(Measurement(name, value, "bytes", False) for name, value in figures.items())
+    report = replace(report, profiles=(replace(report.profiles[0], work=work, measurements=taken),))
+
+    chart = next(one for one in _payload(report)["charts"] if one["name"] == "size")
+
+    found = {row["type"]: row["value"] for row in chart["rows"]}
+    assert found == pytest.approx({"CONV_2D": 40.0, "RESHAPE": 0.016, "file around the weights": 9.984})
 
 
 def test_the_baseline_is_drawn_among_many() -> None:

@@ -37,19 +37,40 @@ def _size(entries: list[Entry]) -> Chart | None:
     unit, size = scale_for([float(sum(found.values())) for found in parts.values()], SIZES)
     rows, types = _stacked(parts, lambda value: value / size)
     note = (
-        "Weights by the type of the operator that reads them; what is left of the file is its graph, names and padding."
+        "Weights by the type of the operator that reads them, each once; what is left of the file is its graph, names "
+        "and padding."
     )
     return _chart("size", "What is the size made of?", note, f"bytes in the file ({unit})", rows, types)
 
 
 def _weights(entry: Entry) -> Counter[str]:
     found: Counter[str] = Counter()
+    macs: Counter[str] = Counter()
     for work in entry.profile.work if entry.profile is not None else ():
         found[work.operator] += work.weights_bytes
-    total, size = sum(found.values()), entry.variant.size.value
+        macs[work.operator] += work.macs
+    stored, size = entry.figure("weights_bytes"), entry.variant.size.value
+    most = size if stored is None else stored.value
+    if most is not None:
+        found = _once(found, macs, int(most))
+    total = sum(found.values())
     if total and size is not None and size > total:
         found[_REST] = int(size) - total
     return found
+
+
+def _once(found: Counter[str], macs: Counter[str], most: int) -> Counter[str]:
+    """What several operators read counts once: where it is computed with, not where it is only passed on.
+
+    A float16 TFLite file has each weight read by ``DEQUANTIZE`` and, through it, by a convolution.
+    """
+    kept = Counter(found)
+    over = sum(kept.values()) - most
+    for name in sorted(kept, key=lambda one: (macs[one] > 0, -kept[one])):
+        less = min(max(over, 0), kept[name])
+        kept[name] -= less
+        over -= less
+    return kept
 
 
 def _time(entries: list[Entry]) -> Chart | None:

@@ -175,6 +175,12 @@
       const chosen = new Set(colours.domain);
       const values = one.rows.filter((row) => row.variant === undefined || chosen.has(row.variant));
       views.get(one.name)?.finalize();
+      if (!chosen.size) {
+        // Without a row Vega-Lite has no scale, and draws as high as a browser can.
+        views.delete(one.name);
+        place.textContent = "None of the chosen files has figures for this.";
+        return;
+      }
       const spec = {
         ...filled(one.spec, colours),
         // One line per file: Vega-Lite's own steps do not go with a width that is to be kept.
@@ -189,18 +195,26 @@
       });
       views.set(one.name, made);
     };
-    const drawAll = async () => {
-      for (const one of data.charts) {
-        // The page scrolls and folds meanwhile.
-        await new Promise((resolve) => { setTimeout(resolve); });
-        try {
-          await draw(one);
-        } catch (error) {
-          console.error(error);
-          trouble(`A chart could not be drawn: ${error.message}`);
+    // One after the other: a chart that is being drawn would else come back over the one that followed it.
+    let latest = 0;
+    let drawing = Promise.resolve();
+    const drawAll = () => {
+      const mine = ++latest;
+      drawing = drawing.then(async () => {
+        for (const one of data.charts) {
+          // The page scrolls and folds meanwhile.
+          await new Promise((resolve) => { setTimeout(resolve); });
+          if (mine !== latest) return;
+          try {
+            await draw(one);
+          } catch (error) {
+            console.error(error);
+            trouble(`A chart could not be drawn: ${error.message}`);
+          }
         }
-      }
-      document.documentElement.dataset.drawn = String(data.charts.length);
+        document.documentElement.dataset.drawn = String(data.charts.length);
+      });
+      return drawing;
     };
     boxes.forEach((box) => box.addEventListener("change", () => {
       const place = Number(box.value);

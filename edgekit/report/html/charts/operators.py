@@ -48,7 +48,7 @@ def _weights(entry: Entry) -> Counter[str]:
     macs: Counter[str] = Counter()
     for work in entry.profile.work if entry.profile is not None else ():
         found[work.operator] += work.weights_bytes
-        macs[work.operator] += work.macs
+        macs[work.operator] += work.macs or 0
     stored, size = entry.figure("weights_bytes"), entry.variant.size.value
     most = size if stored is None else stored.value
     if most is not None:

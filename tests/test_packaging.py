@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"edgekit", "converters", "profiles"}
 FRAMEWORKS = {"torch", "tflite", "onnx", "executorch", "tensorflow", "jax", "huggingface"}
-EXTRAS = {*FRAMEWORKS, "images", "metrics", "all", "dev"}
+EXTRAS = {*FRAMEWORKS, "images", "metrics", "report", "all", "dev"}
 LIMIT_BYTES = 1_500_000
 
 

@@ -163,7 +163,7 @@ def _interval(figure: Measurement | None, size: float) -> str:
 
     if figure is None or figure.low is None or figure.high is None:
         return "-"
-    return f"{digits(figure.low / size)} to {digits(figure.high / size)}"
+    return f"{digits(figure.low / size)}-{digits(figure.high / size)}"
 
 
 def _sqnr(item: Profile) -> str:

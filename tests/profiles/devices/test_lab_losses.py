@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -53,7 +54,13 @@ def measured(lab: Lab, fault: str, when: str = "", *arguments: str | Path, **env
     return Outcome(found["code"], json.loads(found["stdout"] or "{}"), found["stderr"])
 
 
-@pytest.mark.parametrize("fault", ["kill-sessions", "restart-servers", "freeze-sessions"])
+LONG = pytest.mark.skipif("EDGEKIT_LAB_LONG" not in os.environ, reason="takes minutes: EDGEKIT_LAB_LONG=1")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["kill-sessions", pytest.param("restart-servers", marks=LONG), pytest.param("freeze-sessions", marks=LONG)],
+)
 def test_a_connection_that_is_lost_in_the_middle_costs_nothing_but_time(lab: Lab, fault: str) -> None:
     command = ("profile", MODEL, MODEL.with_suffix(".onnx"), "--device", SSH, "--budget", "6")
     found = measured(lab, fault, TIMING, *command)

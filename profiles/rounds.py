@@ -107,6 +107,7 @@ class _Lane:
             left_ns = self.left_ns
             run_ns = self.turn()
             if not run_ns:
+                self.timing.turns.clear()  # they are of no round
                 return
             wall_ns = left_ns - self.left_ns
             spent_ns += wall_ns

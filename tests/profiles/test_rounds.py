@@ -155,3 +155,4 @@ def test_one_that_dies_warming_up(clock: Clock) -> None:
     timings = measure(fakes)
     assert timings[0].error is not None
     assert timings[1].turns
+    assert not timings[0].turns  # those of the warm-up are of no round
